@@ -1,0 +1,48 @@
+"""Settings of the worker package: the broker, leases and how jobs are run."""
+
+from functools import cache
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of the processes that do the work: dispatcher, Celery workers, beat and the command line."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    """Redis 7 or newer, as `redis://host:6379/0`. Empty: the private one under the data directory."""
+
+    lease_s: float = Field(60.0, gt=0, validation_alias="AFTERGLOW_JOB_LEASE_S")
+    """Seconds that a worker owns a job without a heartbeat; at least six heartbeats."""
+
+    heartbeat_s: float = Field(10.0, gt=0, validation_alias="AFTERGLOW_JOB_HEARTBEAT_S")
+    """Seconds between two heartbeats of a running job."""
+
+    max_attempts: int = Field(3, ge=1, validation_alias="AFTERGLOW_JOB_MAX_ATTEMPTS")
+    """How often a job is started before it is given up as dead."""
+
+    dispatch_interval_s: float = Field(2.0, gt=0, validation_alias="AFTERGLOW_DISPATCH_INTERVAL_S")
+    """Seconds between two looks of the dispatcher for queued jobs, when no notification comes."""
+
+    redispatch_s: float = Field(60.0, gt=0, validation_alias="AFTERGLOW_REDISPATCH_S")
+    """Seconds after which a queued job that nobody claimed is published again (its message may be lost)."""
+
+    cancel_grace_s: float = Field(20.0, gt=0, validation_alias="AFTERGLOW_CANCEL_GRACE_S")
+    """Seconds that a cancelled training process has to end by itself before it is killed."""
+
+    train_threads: int = Field(2, ge=1, validation_alias="AFTERGLOW_TRAIN_THREADS")
+    """CPU threads of a training process; recorded with the run, since it changes the weights."""
+
+    fetch_allow_hosts: str = Field("", validation_alias="AFTERGLOW_FETCH_ALLOW_HOSTS")
+    """Comma-separated `host:port` pairs in private networks that images may be fetched from (a webcam in the LAN)."""
+
+    evaluate_every_h: float = Field(24.0, gt=0, validation_alias="AFTERGLOW_EVALUATE_EVERY_H")
+    """Hours between two scheduled evaluations of the active model on current labels."""
+
+
+@cache
+def worker_settings() -> WorkerSettings:
+    """The settings of this process."""
+    return WorkerSettings()
