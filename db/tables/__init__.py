@@ -1,0 +1,55 @@
+"""All tables. Importing this package registers every one of them in `SQLModel.metadata`."""
+
+from db.tables.access import ApiKey
+from db.tables.evaluations import Evaluation
+from db.tables.images import Image
+from db.tables.jobs import Job, JobEvent
+from db.tables.labels import RatingEvent, WebcamSnapshotRating
+from db.tables.models import (
+    Dataset,
+    DatasetRow,
+    ModelActivation,
+    ModelTrainingRun,
+    ModelTrainingSnapshotLabel,
+    ModelTrainingSnapshotRating,
+    ModelVersion,
+    SplitAssignment,
+)
+from db.tables.webcams import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
+
+APPEND_ONLY = (
+    "rating_events",
+    "scoring_events",
+    "dataset_rows",
+    "split_assignments",
+    "model_training_snapshot_labels",
+    "model_training_snapshot_ratings",
+    "model_versions",
+    "model_activations",
+    "evaluations",
+    "job_events",
+)
+"""Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE."""
+
+__all__ = [
+    "APPEND_ONLY",
+    "ApiKey",
+    "Dataset",
+    "DatasetRow",
+    "Evaluation",
+    "Image",
+    "Job",
+    "JobEvent",
+    "ModelActivation",
+    "ModelTrainingRun",
+    "ModelTrainingSnapshotLabel",
+    "ModelTrainingSnapshotRating",
+    "ModelVersion",
+    "RatingEvent",
+    "ScoringEvent",
+    "SnapshotAiInference",
+    "SplitAssignment",
+    "Webcam",
+    "WebcamSnapshot",
+    "WebcamSnapshotRating",
+]

@@ -1,0 +1,55 @@
+"""What people said of snapshots: events that are only ever added, and the current state that follows from them."""
+
+from sqlalchemy import Boolean, CheckConstraint, Column, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from db.types import Moment, bigint_key, reference, time_column
+
+VERDICT_RULE = "(is_sunset_verdict AND rating IS NOT NULL) OR (NOT is_sunset_verdict AND rating IS NULL)"
+
+
+class WebcamSnapshotRating(SQLModel, table=True):
+    """The current verdict of one rater on one snapshot."""
+
+    __tablename__ = "webcam_snapshot_ratings"
+    __table_args__ = (
+        UniqueConstraint("snapshot_id", "user_session_id"),
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        CheckConstraint(VERDICT_RULE, name="verdict"),
+    )
+
+    id: int | None = bigint_key()
+    snapshot_id: int = reference("webcam_snapshots.id")
+    user_session_id: str
+    """The rater."""
+    rating: int | None = None
+    """1..5; null when the verdict is "not a sunset"."""
+    is_sunset_verdict: bool
+    label_source: str
+    created_at: Moment | None = time_column(now=True)
+
+
+class RatingEvent(SQLModel, table=True):
+    """One act of rating, or its retraction. Append-only: undo is a new event."""
+
+    __tablename__ = "rating_events"
+    __table_args__ = (
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        CheckConstraint("action IN ('rate', 'retract')", name="action"),
+        CheckConstraint(
+            f"(action = 'retract' AND is_sunset_verdict IS NULL AND rating IS NULL) OR "
+            f"(action = 'rate' AND is_sunset_verdict IS NOT NULL AND ({VERDICT_RULE}))",
+            name="verdict",
+        ),
+    )
+
+    id: int | None = bigint_key()
+    snapshot_id: int = reference("webcam_snapshots.id")
+    user_session_id: str
+    action: str = "rate"
+    rating: int | None = None
+    is_sunset_verdict: bool | None = Field(default=None, sa_column=Column(Boolean, nullable=True))
+    label_source: str
+    shown_model_version: str | None = None
+    """The model whose answer the rater had seen before; null where the rating was blind."""
+    created_at: Moment | None = time_column(now=True)

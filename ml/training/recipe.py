@@ -1,0 +1,150 @@
+"""A recipe: every hyper-parameter of a training run, its meaning and its default. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+MAX_RECIPE_BYTES = 1 << 20
+BACKBONES = ("resnet18", "mobilenet_v3_small", "mobilenet_v2")
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message names the key and the cure."""
+
+
+class Recipe(BaseModel):
+    """Hyper-parameters of one training run, from the export's gates to the threshold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    backbone: Literal["resnet18", "mobilenet_v3_small", "mobilenet_v2"] = "mobilenet_v3_small"
+    """torchvision network whose pooled features the head reads."""
+    weights: str = "none"
+    """Where the backbone's weights come from: `imagenet` (downloaded by torchvision), a file's path, `sha256:<hex>` of a file already in the store, or `none` (random, and reported as such)."""
+    head: str = "regression"
+    """What is predicted: one of the kind's heads, for ratings `regression` (0..5) or `binary` (is it good?)."""
+    trainable: Literal["head", "last_block", "all"] = "head"
+    """What is trained: the head on frozen, cached features; also the backbone's last block; or everything."""
+    image_size: int = Field(224, ge=32, le=640)
+    """Side in pixels of the square that every image is resized to (squashed, never cropped)."""
+    epochs: int = Field(60, ge=1, le=10_000)
+    """Passes over the training rows at most."""
+    patience: int = Field(15, ge=1)
+    """Epochs without a better validation metric before training stops early."""
+    batch_size: int = Field(64, ge=1, le=4096)
+    """Images per step."""
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    """Step size of AdamW for the head."""
+    backbone_learning_rate: float = Field(1e-4, gt=0, le=1)
+    """Step size of AdamW for the backbone, where it is trained."""
+    weight_decay: float = Field(1e-2, ge=0)
+    """Decoupled weight decay of AdamW."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Dropout before the head's last layer."""
+    crop: float = Field(0.1, ge=0, le=0.5)
+    """Augmentation: largest share of a side that is cut away at random (not with frozen features)."""
+    flip: bool = True
+    """Augmentation: mirror left and right at random (not with frozen features)."""
+    color_jitter: float = Field(0.0, ge=0, le=0.5)
+    """Augmentation: brightness, contrast and saturation. Off, since colour is what people judge."""
+    seed: int = Field(0, ge=0)
+    """Seed of every random number of the run."""
+    min_rating_count: int = Field(1, ge=1)
+    """Export gate: fewest people who must have judged a snapshot."""
+    calibration: Literal["auto", "none", "linear", "platt", "isotonic"] = "auto"
+    """How head outputs are mapped to scores, fitted on validation rows; `auto` chooses by their number."""
+    evaluation: Literal["auto", "test", "kfold"] = "auto"
+    """`test` rows, grouped `kfold` out of fold, or `auto`: K-fold when the test split is too small."""
+    folds: int = Field(5, ge=2, le=20)
+    """Folds of the grouped K-fold."""
+    min_test_rows: int = Field(100, ge=1)
+    """`auto` evaluates by K-fold when there are fewer test rows than this."""
+    min_test_groups: int = Field(8, ge=2)
+    """`auto` evaluates by K-fold when there are fewer groups in the test split than this."""
+    scale_low: float | None = None
+    """Rating at `raw_score` 0; empty: the kind's default."""
+    scale_high: float | None = None
+    """Rating at `raw_score` 1; empty: the kind's default."""
+    threads: int = Field(2, ge=1, le=256)
+    """CPU threads. Recorded, since another number gives slightly other weights."""
+
+    @model_validator(mode="after")
+    def _scale_is_whole(self) -> Recipe:
+        if (self.scale_low is None) != (self.scale_high is None):
+            raise ValueError("scale_low and scale_high are given together or not at all")
+        if self.scale_low is not None and self.scale_high is not None and self.scale_low >= self.scale_high:
+            raise ValueError("scale_low must be below scale_high")
+        return self
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe as a dictionary of keys.
+
+    Raises:
+        RecipeError: The file is missing, too large, not YAML, or not a mapping of keys.
+    """
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes; a recipe is a short list of keys")
+        text = path.read_text(encoding="utf-8")
+        if text.count("*") > 100:
+            raise RecipeError(f"{path} uses YAML aliases; write the values out")
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a YAML file: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise RecipeError(f"{path} must hold `key: value` lines, one per recipe key")
+    return content
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` words as recipe keys; values are YAML scalars.
+
+    Raises:
+        RecipeError: A word has no `=`.
+    """
+    values: dict[str, Any] = {}
+    for word in assignments:
+        key, separator, text = word.partition("=")
+        if not separator or not key:
+            raise RecipeError(f"--set {word!r} must look like KEY=VALUE, for example --set backbone=resnet18")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {word!r}: the value is not readable: {error}") from error
+    return values
+
+
+def make_recipe(*layers: dict[str, Any]) -> Recipe:
+    """Build a recipe from layers of keys, later ones winning.
+
+    Raises:
+        RecipeError: An unknown key (with the nearest known one) or a value out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    if "weights" in merged and merged["weights"] is None:  # YAML reads a bare `none` as text, but `null` as None
+        merged["weights"] = "none"
+    for key in merged:
+        if key not in Recipe.model_fields:
+            near = difflib.get_close_matches(key, Recipe.model_fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise RecipeError(f"unknown recipe key {key!r}{hint} Known keys: {', '.join(sorted(Recipe.model_fields))}")
+    try:
+        return Recipe(**merged)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (given {item['input']!r})"
+            for item in error.errors()
+        )
+        raise RecipeError(problems) from error
