@@ -59,7 +59,9 @@ def upgrade() -> None:
         END $$
         """
     )
-    op.execute("CREATE TRIGGER job_step BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION check_job_step()")
+    op.execute(
+        "CREATE TRIGGER job_step BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION check_job_step()"
+    )
     op.execute(
         """
         CREATE FUNCTION keep_model_version() RETURNS trigger LANGUAGE plpgsql AS $$

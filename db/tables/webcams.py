@@ -47,6 +47,7 @@ class WebcamSnapshot(SQLModel, table=True):
         CheckConstraint(one_of("phase", PHASES), name="phase"),
         CheckConstraint(one_of("image_state", IMAGE_STATES), name="image_state"),
         CheckConstraint("(image_state = 'present') = (image_sha256 IS NOT NULL)", name="present_has_hash"),
+        CheckConstraint("(image_sha256 IS NULL) = (image_known_at IS NULL)", name="hash_has_time"),
         CheckConstraint("rating_count >= 0", name="rating_count"),
         CheckConstraint("calculated_rating BETWEEN 1 AND 5", name="calculated_rating"),
         CheckConstraint("initial_rating BETWEEN 0 AND 5", name="initial_rating"),
@@ -74,6 +75,8 @@ class WebcamSnapshot(SQLModel, table=True):
         sa_column=Column(String(64), ForeignKey("images.sha256", ondelete="RESTRICT"), nullable=True, index=True),
     )
     image_state: str
+    image_known_at: Moment | None = time_column(nullable=True)
+    """Since when `image_sha256` is known; an export as of an earlier time does not know it."""
     group_name: str | None = None
     """Group that an import named; such rows never straddle a split."""
     sampling_probability: float | None = None

@@ -1,0 +1,81 @@
+"""Queries on API keys. A key reads `ag_<key id>_<secret>`; only the secret's sha256 is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, update
+from sqlmodel import Session, col, select
+
+from db.errors import Conflict, NotFound
+from db.tables import ApiKey
+from db.tables.access import SCOPES
+
+PREFIX = "ag"
+
+
+def add_key(
+    session: Session, *, name: str, scopes: Sequence[str], expires_in: timedelta | None = None
+) -> tuple[ApiKey, str]:
+    """Make a key; returns its row and the whole key, which is shown once and never stored."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise Conflict(f"unknown scope {', '.join(unknown) or '(none given)'}; choose from {', '.join(SCOPES)}")
+    key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
+    row = ApiKey(
+        key_id=key_id,
+        secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        name=name,
+        scopes=sorted(set(scopes)),
+        expires_at=datetime.now(UTC) + expires_in if expires_in else None,
+    )
+    session.add(row)
+    session.flush()
+    return row, f"{PREFIX}_{key_id}_{secret}"
+
+
+def list_keys(session: Session) -> Sequence[ApiKey]:
+    """All keys, oldest first; their secrets are not known to anybody but their owners."""
+    return session.exec(select(ApiKey).order_by(col(ApiKey.id))).all()
+
+
+def find_key(session: Session, presented: str) -> ApiKey | None:
+    """The valid key that was presented: right secret, not expired, not revoked; else None."""
+    parts = presented.split("_")
+    if len(parts) != 3 or parts[0] != PREFIX:
+        return None
+    row = session.exec(select(ApiKey).where(col(ApiKey.key_id) == parts[1])).one_or_none()
+    digest = hashlib.sha256(parts[2].encode("utf-8", "surrogateescape")).hexdigest()
+    if row is None or not hmac.compare_digest(row.secret_sha256, digest):
+        return None
+    now = datetime.now(UTC)
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+        return None
+    return row
+
+
+def touch_key(session: Session, key_id: str) -> None:
+    """Note that a key was used; written once a minute at most."""
+    session.execute(
+        update(ApiKey)
+        .where(
+            col(ApiKey.key_id) == key_id,
+            (col(ApiKey.last_used_at).is_(None)) | (col(ApiKey.last_used_at) < func.now() - timedelta(minutes=1)),
+        )
+        .values(last_used_at=func.now())
+    )
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """End a key now, or NotFound."""
+    row = session.exec(select(ApiKey).where(col(ApiKey.key_id) == key_id)).one_or_none()
+    if row is None:
+        raise NotFound(what="key", key=key_id)
+    if row.revoked_at is None:
+        row.revoked_at = datetime.now(UTC)
+        session.add(row)
+        session.flush()

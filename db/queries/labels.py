@@ -1,0 +1,193 @@
+"""Queries on labels: rating a snapshot, and the named label sources that datasets are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from db.errors import Conflict
+from db.queries.webcams import get_snapshot
+from db.tables import RatingEvent, WebcamSnapshotRating
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One labelled snapshot of one source: the common shape of every label query."""
+
+    snapshot_id: int
+    webcam_id: int
+    lng: float | None
+    label_source: str
+    label_value: float | None
+    rating_count: int
+    num_verdicts: int
+    """People who judged it, "not a sunset" included; 0 for a source without raters."""
+    image_path_or_url: str
+    image_sha256: str | None
+    phase: str
+    captured_at: datetime
+    named_group: str | None
+
+
+def rate_snapshot(
+    session: Session,
+    *,
+    snapshot_id: int,
+    rater: str,
+    rating: int | None,
+    is_sunset: bool,
+    label_source: str,
+    shown_model_version: str | None = None,
+) -> None:
+    """Append a rating event, make it the rater's current verdict, and recompute the snapshot, in one transaction.
+
+    `rating` is 1..5, or None when `is_sunset` is false. Locks the snapshot's row.
+    """
+    if is_sunset == (rating is None):
+        raise Conflict("a sunset is rated 1 to 5; a frame that is not a sunset has no rating")
+    _lock(session, snapshot_id)
+    session.add(
+        RatingEvent(
+            snapshot_id=snapshot_id,
+            user_session_id=rater,
+            action="rate",
+            rating=rating,
+            is_sunset_verdict=is_sunset,
+            label_source=label_source,
+            shown_model_version=shown_model_version,
+        )
+    )
+    values = {"rating": rating, "is_sunset_verdict": is_sunset, "label_source": label_source}
+    session.execute(
+        insert(WebcamSnapshotRating)
+        .values(snapshot_id=snapshot_id, user_session_id=rater, **values)
+        .on_conflict_do_update(index_elements=["snapshot_id", "user_session_id"], set_=values)
+    )
+    session.flush()
+    recompute_rating(session, snapshot_id)
+
+
+def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
+    """Undo a rater's current verdict by a new event; False when there was none."""
+    _lock(session, snapshot_id)
+    current = session.exec(
+        select(WebcamSnapshotRating).where(
+            col(WebcamSnapshotRating.snapshot_id) == snapshot_id,
+            col(WebcamSnapshotRating.user_session_id) == rater,
+        )
+    ).one_or_none()
+    if current is None:
+        return False
+    session.add(
+        RatingEvent(
+            snapshot_id=snapshot_id, user_session_id=rater, action="retract", label_source=current.label_source
+        )
+    )
+    session.delete(current)
+    session.flush()
+    recompute_rating(session, snapshot_id)
+    return True
+
+
+def _lock(session: Session, snapshot_id: int) -> None:
+    get_snapshot(session, snapshot_id)
+    session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR UPDATE"), {"id": snapshot_id})
+
+
+def recompute_rating(session: Session, snapshot_id: int) -> None:
+    """Set `calculated_rating` (mean of the non-null ratings) and `rating_count` (how many those are)."""
+    session.execute(
+        text(
+            """
+            UPDATE webcam_snapshots SET calculated_rating = r.mean, rating_count = r.n
+            FROM (SELECT round(avg(rating), 2) AS mean, count(rating) AS n
+                  FROM webcam_snapshot_ratings WHERE snapshot_id = :id) AS r
+            WHERE id = :id
+            """
+        ),
+        {"id": snapshot_id},
+    )
+    session.expire_all()
+
+
+def list_ratings(session: Session, snapshot_id: int) -> Sequence[WebcamSnapshotRating]:
+    """Current verdicts on a snapshot, in order of rater."""
+    return session.exec(
+        select(WebcamSnapshotRating)
+        .where(col(WebcamSnapshotRating.snapshot_id) == snapshot_id)
+        .order_by(col(WebcamSnapshotRating.user_session_id))
+    ).all()
+
+
+_SNAPSHOT_FACTS = """
+    s.id AS snapshot_id, s.webcam_id, w.lng, coalesce(s.firebase_url, s.firebase_path, '') AS image_path_or_url,
+    CASE WHEN s.image_known_at <= :as_of THEN s.image_sha256 END AS image_sha256,
+    s.phase, s.captured_at, s.group_name AS named_group
+"""
+
+_VERDICTS_AS_OF = """
+    SELECT DISTINCT ON (snapshot_id, user_session_id)
+           snapshot_id, user_session_id, action, rating, is_sunset_verdict, label_source
+    FROM rating_events WHERE created_at <= :as_of
+    ORDER BY snapshot_id, user_session_id, id DESC
+"""
+
+_CALCULATED_RATING = f"""
+    WITH verdicts AS ({_VERDICTS_AS_OF}),
+    summary AS (
+        SELECT snapshot_id, avg(rating) AS mean, count(rating) AS rating_count, count(*) AS num_verdicts,
+               count(*) FILTER (WHERE NOT is_sunset_verdict) AS num_not_sunset
+        FROM verdicts WHERE action = 'rate' GROUP BY snapshot_id
+    )
+    SELECT {_SNAPSHOT_FACTS}, 'calculated_rating' AS label_source,
+           CASE WHEN 2 * num_not_sunset >= num_verdicts THEN 0 ELSE round(mean, 2) END::float8 AS label_value,
+           v.rating_count, v.num_verdicts
+    FROM summary v JOIN webcam_snapshots s ON s.id = v.snapshot_id JOIN webcams w ON w.id = s.webcam_id
+    WHERE s.created_at <= :as_of ORDER BY s.id
+"""
+
+_MANUAL_SEED = f"""
+    SELECT {_SNAPSHOT_FACTS}, 'manual_seed' AS label_source, s.initial_rating::float8 AS label_value,
+           0 AS rating_count, 0 AS num_verdicts
+    FROM webcam_snapshots s JOIN webcams w ON w.id = s.webcam_id
+    WHERE s.initial_rating IS NOT NULL AND s.created_at <= :as_of ORDER BY s.id
+"""
+
+
+def _rows(sql: str) -> Callable[[Session, datetime], list[LabelRow]]:
+    def query(session: Session, as_of: datetime) -> list[LabelRow]:
+        return [LabelRow(**row) for row in session.execute(text(sql), {"as_of": as_of}).mappings()]
+
+    return query
+
+
+LABEL_QUERIES: dict[str, Callable[[Session, datetime], list[LabelRow]]] = {
+    "calculated_rating": _rows(_CALCULATED_RATING),
+    "manual_seed": _rows(_MANUAL_SEED),
+}
+"""Label source -> its rows as they stood at a time, in order of snapshot. Most verdicts "not a sunset", a tie too: 0."""
+
+
+@dataclass(frozen=True)
+class RawRating:
+    """One rater's verdict on a snapshot, as it stood at a time."""
+
+    snapshot_id: int
+    user_session_id: str
+    rating: int | None
+    is_sunset_verdict: bool
+    label_source: str
+
+
+def raw_ratings(session: Session, as_of: datetime) -> list[RawRating]:
+    """Every current verdict as of a time, in order of snapshot and rater."""
+    sql = (
+        f"SELECT snapshot_id, user_session_id, rating, is_sunset_verdict, label_source FROM ({_VERDICTS_AS_OF}) v "
+        "WHERE action = 'rate' ORDER BY snapshot_id, user_session_id"
+    )
+    return [RawRating(**row) for row in session.execute(text(sql), {"as_of": as_of}).mappings()]

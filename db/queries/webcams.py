@@ -1,0 +1,201 @@
+"""Queries on webcams, snapshots and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from db.errors import NotFound
+from db.tables import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
+
+
+def find_webcam(session: Session, source: str, external_id: str) -> Webcam | None:
+    """The webcam of this source and id, if known."""
+    return session.exec(
+        select(Webcam).where(col(Webcam.source) == source, col(Webcam.external_id) == external_id)
+    ).one_or_none()
+
+
+def find_or_add_webcam(session: Session, source: str, external_id: str, **facts: Any) -> tuple[Webcam, bool]:
+    """The webcam of this source and id, added with `facts` if unknown, and whether it was added."""
+    known = find_webcam(session, source, external_id)
+    if known is not None:
+        return known, False
+    added = session.execute(
+        insert(Webcam)
+        .values(source=source, external_id=external_id, **facts)
+        .on_conflict_do_nothing(index_elements=["source", "external_id"])
+        .returning(col(Webcam.id))
+    ).first()
+    webcam = find_webcam(session, source, external_id)
+    if webcam is None:
+        raise NotFound(what="webcam", key=f"{source}/{external_id}")
+    return webcam, added is not None
+
+
+def get_webcam(session: Session, webcam_id: int) -> Webcam:
+    """The webcam of this id, or NotFound."""
+    webcam = session.get(Webcam, webcam_id)
+    if webcam is None:
+        raise NotFound(what="webcam", key=webcam_id)
+    return webcam
+
+
+def lock_webcam(session: Session, webcam_id: int) -> Webcam:
+    """The webcam of this id, locked until the end of the transaction, so that two captures do not race."""
+    webcam = session.exec(select(Webcam).where(col(Webcam.id) == webcam_id).with_for_update()).one_or_none()
+    if webcam is None:
+        raise NotFound(what="webcam", key=webcam_id)
+    return webcam
+
+
+def set_webcam_score(
+    session: Session, webcam_id: int, *, ai_rating: float | None, model_version: str, image_sha256: str
+) -> None:
+    """Write the latest score of a webcam. Only for real scores; a failed attempt leaves the columns alone."""
+    session.execute(
+        update(Webcam)
+        .where(col(Webcam.id) == webcam_id)
+        .values(
+            ai_rating=ai_rating,
+            ai_model_version=model_version,
+            last_image_hash=image_sha256,
+            updated_at=func.now(),
+        )
+    )
+
+
+def add_snapshot(session: Session, **facts: Any) -> tuple[WebcamSnapshot, bool]:
+    """Keep a frame; the same webcam, time and image is one snapshot. Returns it and whether it was added."""
+    added = session.execute(
+        insert(WebcamSnapshot)
+        .values(**facts)
+        .on_conflict_do_nothing(index_elements=["webcam_id", "captured_at", "image_key"])
+        .returning(col(WebcamSnapshot.id))
+    ).first()
+    snapshot = session.exec(
+        select(WebcamSnapshot).where(
+            col(WebcamSnapshot.webcam_id) == facts["webcam_id"],
+            col(WebcamSnapshot.captured_at) == facts["captured_at"],
+            col(WebcamSnapshot.image_key) == facts["image_key"],
+        )
+    ).one()
+    return snapshot, added is not None
+
+
+def get_snapshot(session: Session, snapshot_id: int) -> WebcamSnapshot:
+    """The snapshot of this id, or NotFound."""
+    snapshot = session.get(WebcamSnapshot, snapshot_id)
+    if snapshot is None:
+        raise NotFound(what="snapshot", key=snapshot_id)
+    return snapshot
+
+
+def list_snapshots(
+    session: Session,
+    *,
+    webcam_id: int | None = None,
+    phase: str | None = None,
+    rated: bool | None = None,
+    after_id: int = 0,
+    limit: int = 50,
+) -> Sequence[WebcamSnapshot]:
+    """Snapshots in order of id, after `after_id`; `rated` asks for those with or without a rating."""
+    query = select(WebcamSnapshot).where(col(WebcamSnapshot.id) > after_id)
+    if webcam_id is not None:
+        query = query.where(col(WebcamSnapshot.webcam_id) == webcam_id)
+    if phase is not None:
+        query = query.where(col(WebcamSnapshot.phase) == phase)
+    if rated is not None:
+        query = query.where(
+            col(WebcamSnapshot.rating_count) > 0 if rated else col(WebcamSnapshot.rating_count) == 0
+        )
+    return session.exec(query.order_by(col(WebcamSnapshot.id)).limit(limit)).all()
+
+
+def recent_snapshot(
+    session: Session, webcam_id: int, captured_at: datetime, within: timedelta
+) -> WebcamSnapshot | None:
+    """The newest snapshot of a webcam captured less than `within` before `captured_at` (or at it)."""
+    return session.exec(
+        select(WebcamSnapshot)
+        .where(
+            col(WebcamSnapshot.webcam_id) == webcam_id,
+            col(WebcamSnapshot.captured_at) > captured_at - within,
+            col(WebcamSnapshot.captured_at) <= captured_at,
+        )
+        .order_by(col(WebcamSnapshot.captured_at).desc(), col(WebcamSnapshot.id).desc())
+        .limit(1)
+    ).first()
+
+
+def record_image(session: Session, snapshot_id: int, image_sha256: str) -> None:
+    """A snapshot's image was fetched: from now on its content is known."""
+    session.execute(
+        update(WebcamSnapshot)
+        .where(col(WebcamSnapshot.id) == snapshot_id)
+        .values(image_sha256=image_sha256, image_state="present", image_known_at=func.now())
+    )
+
+
+def record_image_failure(session: Session, snapshot_id: int, state: str) -> None:
+    """A snapshot's image could not be had: `dead-url` or `unreadable`."""
+    session.execute(
+        update(WebcamSnapshot)
+        .where(col(WebcamSnapshot.id) == snapshot_id, col(WebcamSnapshot.image_sha256).is_(None))
+        .values(image_state=state)
+    )
+
+
+def add_inference(
+    session: Session, *, snapshot_id: int, model_version: str, raw_score: float, ai_rating: float | None
+) -> bool:
+    """Record what a version said of a snapshot, and its latest score; False when it had said so before."""
+    added = session.execute(
+        insert(SnapshotAiInference)
+        .values(snapshot_id=snapshot_id, model_version=model_version, raw_score=raw_score, ai_rating=ai_rating)
+        .on_conflict_do_nothing(index_elements=["snapshot_id", "model_version"])
+        .returning(col(SnapshotAiInference.id))
+    ).first()
+    session.execute(
+        update(WebcamSnapshot)
+        .where(col(WebcamSnapshot.id) == snapshot_id)
+        .values(ai_rating=ai_rating, ai_model_version=model_version)
+    )
+    return added is not None
+
+
+def last_inference(session: Session, model_version: str, image_sha256: str) -> SnapshotAiInference | None:
+    """What a version said of this image content before, on any snapshot."""
+    return session.exec(
+        select(SnapshotAiInference)
+        .join(WebcamSnapshot, col(WebcamSnapshot.id) == col(SnapshotAiInference.snapshot_id))
+        .where(
+            col(SnapshotAiInference.model_version) == model_version,
+            col(WebcamSnapshot.image_sha256) == image_sha256,
+        )
+        .limit(1)
+    ).first()
+
+
+def last_scored_event(session: Session, webcam_id: int) -> ScoringEvent | None:
+    """The newest attempt on a webcam that gave a score."""
+    return session.exec(
+        select(ScoringEvent)
+        .where(col(ScoringEvent.webcam_id) == webcam_id, col(ScoringEvent.path_taken) != "unscored")
+        .order_by(col(ScoringEvent.scored_at).desc(), col(ScoringEvent.id).desc())
+        .limit(1)
+    ).first()
+
+
+def add_scoring_event(session: Session, **facts: Any) -> ScoringEvent:
+    """Append one attempt to score."""
+    event = ScoringEvent(**facts)
+    session.add(event)
+    session.flush()
+    return event

@@ -1,0 +1,41 @@
+"""The Celery application. Messages carry a job's id and are acknowledged at once: the job's row is the truth."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from db.settings import state_settings
+from worker.settings import worker_settings
+
+
+def broker_url() -> str:
+    """REDIS_URL, else the private Redis of the data directory."""
+    configured = worker_settings().redis_url
+    if configured:
+        return configured
+    from worker.embedded import EmbeddedRedis
+
+    return EmbeddedRedis(state_settings().resolved_data_dir).url
+
+
+app = Celery("afterglow", broker=broker_url(), include=["worker.tasks"])
+app.conf.update(
+    accept_content=["json"],
+    task_serializer="json",
+    task_ignore_result=True,
+    task_acks_late=False,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # keep trying: Redis may be away for minutes
+    broker_transport_options={
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    },
+    task_default_queue="default",
+    timezone="UTC",
+    enable_utc=True,
+)
