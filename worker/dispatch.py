@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseOperationalError
 
 from db.engine import engine, session_scope
-from db.queries import jobs
+from db.queries import jobs, models
 from worker.settings import worker_settings
 
 log = structlog.get_logger("dispatch")
@@ -44,7 +44,10 @@ def reap_once() -> int:
     """Take back jobs whose lease ran out; returns how many."""
     with session_scope() as session:
         reaped = jobs.reap_jobs(session)
-    for job_id, state in reaped:
+        for _, state, run_id in reaped:
+            if state in models.RUN_STATUS:
+                models.end_run(session, run_id, models.RUN_STATUS[state], jobs.LOST_WORKER)
+    for job_id, state, _ in reaped:
         log.warning("worker lost", job=job_id, now=state)
     return len(reaped)
 

@@ -16,6 +16,7 @@ from sqlmodel import Session
 from db.engine import session_scope
 from db.queries import jobs
 from db.queries.jobs import Claim
+from db.queries.models import RUN_STATUS, end_run
 from worker.settings import worker_settings
 
 log = structlog.get_logger("jobs")
@@ -25,6 +26,7 @@ STAGES = {
     "train": "worker.stages.train:run",
     "export_onnx": "worker.stages.export_onnx:run",
     "evaluate": "worker.stages.evaluate:run",
+    "register": "worker.stages.register:run",
 }
 """Kind of job -> function `(JobContext) -> Finish`."""
 
@@ -161,7 +163,7 @@ def _run_claimed(context: JobContext) -> str | None:
         with session_scope() as session:
             state = jobs.give_back_job(session, claim, reason)
             if state in ("dead", "cancelled"):
-                _note_run(session, claim, state, reason)
+                end_run(session, claim.run_id, RUN_STATUS[state], reason)
         return state
 
 
@@ -169,19 +171,7 @@ def _end(context: JobContext, state: str, reason: str) -> str | None:
     with session_scope() as session:
         ended = jobs.finish_job(session, context.claim, state, reason=reason)
         if ended:
-            _note_run(session, context.claim, state, reason)
+            end_run(session, context.claim.run_id, RUN_STATUS[state], reason)
     log.info("ended", job=context.claim.job_id, state=state, reason=reason)
     return state if ended else None
 
-
-def _note_run(session: Session, claim: Claim, state: str, reason: str) -> None:
-    """A training run whose job ended badly says so itself, unless it was registered already."""
-    from db.queries.models import get_run
-
-    if claim.run_id is None:
-        return
-    run = get_run(session, claim.run_id)
-    if run.status != "registered":
-        run.status = "cancelled" if state == "cancelled" else "failed"
-        run.reason = reason
-        session.add(run)

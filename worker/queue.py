@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import Session
 
-from db.queries import jobs
-from db.tables import Job
+from db.errors import Conflict
+from db.queries import jobs, models
+from db.tables import Job, ModelTrainingRun
+from ml.judgements import judgement
+from ml.judgements.base import JudgementError
+from ml.training.recipe import Recipe
 from worker.settings import worker_settings
 
-QUEUES = {"export_dataset": "default", "train": "train", "export_onnx": "train", "evaluate": "train"}
+QUEUES = {"export_dataset": "default", "train": "train", "export_onnx": "train", "evaluate": "train", "register": "train"}
 """Kind of job -> queue that its workers read."""
 
 
@@ -42,3 +47,46 @@ def submit(
         retry_of=retry_of,
         run_id=run_id,
     )
+
+
+def submit_training(
+    session: Session,
+    kind: str,
+    recipe: Recipe,
+    *,
+    dataset_id: int | None = None,
+    notes: str | None = None,
+    idempotency_key: str | None = None,
+) -> tuple[ModelTrainingRun, Job]:
+    """Record a training run under a new version name and submit its job. A known key gives the run it already made.
+
+    Raises:
+        JudgementError: The kind has no such head.
+        NotFound: There is no such dataset.
+        Conflict: The dataset is of another kind or was exported for another head.
+    """
+    about = judgement(kind)
+    if recipe.head not in about.heads:
+        raise JudgementError(f"a {kind} model has no head {recipe.head!r}; choose from {', '.join(about.heads)}")
+    if dataset_id is not None:
+        dataset = models.get_dataset(session, dataset_id)
+        if dataset.kind != kind or dataset.params.get("head") != recipe.head:
+            raise Conflict(
+                f"dataset {dataset_id} was exported for {dataset.kind} with head {dataset.params.get('head')!r}, "
+                f"not for {kind} with head {recipe.head!r}: choose that head, or leave the dataset out for a new export"
+            )
+    if idempotency_key is not None:
+        known = jobs.find_job(session, "train", idempotency_key)
+        if known is not None and known.run_id is not None:
+            return models.get_run(session, known.run_id), known
+    run = models.add_run(
+        session,
+        model_version=models.new_model_version(session, about.version_prefix, datetime.now(UTC)),
+        kind=kind,
+        status="queued",
+        dataset_id=dataset_id,
+        notes=notes,
+        params_json={"recipe": recipe.model_dump(mode="json")},
+    )
+    job, _ = submit(session, "train", {}, run_id=run.id, idempotency_key=idempotency_key)
+    return run, job

@@ -20,6 +20,8 @@ JOBS_CHANNEL = "afterglow_jobs"
 BACKOFF_S = 5
 """A failed attempt is tried again after `BACKOFF_S * 2^attempt` seconds, plus up to half of that at random."""
 
+LOST_WORKER = "the worker that ran it stopped answering"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -66,9 +68,9 @@ def add_job(
         )
     added = session.execute(statement.returning(col(Job.id))).first()
     if added is None:
-        known = session.exec(
-            select(Job).where(col(Job.kind) == kind, col(Job.idempotency_key) == idempotency_key)
-        ).one()
+        assert idempotency_key is not None
+        known = find_job(session, kind, idempotency_key)
+        assert known is not None
         return known, False
     job = get_job(session, added[0])
     add_job_event(session, added[0], 0, "submitted")
@@ -90,6 +92,13 @@ def get_job(session: Session, job_id: int) -> Job:
     if job is None:
         raise NotFound(what="job", key=job_id)
     return job
+
+
+def find_job(session: Session, kind: str, idempotency_key: str) -> Job | None:
+    """The job that was submitted under this key, if any."""
+    return session.exec(
+        select(Job).where(col(Job.kind) == kind, col(Job.idempotency_key) == idempotency_key)
+    ).one_or_none()
 
 
 def list_jobs(
@@ -244,23 +253,23 @@ def give_back_job(session: Session, claim: Claim, reason: str) -> str | None:
     return state
 
 
-def reap_jobs(session: Session, limit: int = 100) -> list[tuple[int, str]]:
-    """Take back jobs whose lease ran out: queued again, cancelled, or dead. Returns (id, new state)."""
-    reason = "the worker that ran it stopped answering"
+def reap_jobs(session: Session, limit: int = 100) -> list[tuple[int, str, int | None]]:
+    """Take back jobs whose lease ran out: queued again, cancelled, or dead. Returns (id, new state, training run)."""
+    reason = LOST_WORKER
     rows = session.execute(
         text(
             f"""
             {_GIVE_BACK} WHERE id IN (
                 SELECT id FROM jobs WHERE state = 'running' AND lease_until < clock_timestamp()
                 ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED)
-            RETURNING id, state, attempt
+            RETURNING id, state, attempt, run_id
             """
         ),
         {"reason": reason, "backoff": BACKOFF_S, "limit": limit},
     ).all()
     for row in rows:
         add_job_event(session, row.id, row.attempt, "requeued" if row.state == "queued" else row.state, reason)
-    return [(row.id, row.state) for row in rows]
+    return [(row.id, row.state, row.run_id) for row in rows]
 
 
 def cancel_job(session: Session, job_id: int) -> Job:

@@ -27,6 +27,9 @@ BATCH = 1000
 MODELS_CHANNEL = "afterglow_models"
 """Notification sent when the active model of a kind changes; its payload is the kind."""
 
+RUN_STATUS = {"failed": "failed", "dead": "failed", "cancelled": "cancelled"}
+"""State in which a job ended badly -> status of its training run."""
+
 
 def _insert_many(session: Session, table: type, rows: Iterable[Mapping[str, Any]], ignore: list[str] | None) -> None:
     listed = list(rows)
@@ -115,6 +118,17 @@ def get_run(session: Session, run_id: int) -> ModelTrainingRun:
     if run is None:
         raise NotFound(what="training run", key=run_id)
     return run
+
+
+def end_run(session: Session, run_id: int | None, status: str, reason: str) -> None:
+    """A run whose job ended badly says so itself (`failed` or `cancelled`), unless its model was registered."""
+    if run_id is None:
+        return
+    run = get_run(session, run_id)
+    if run.status != "registered":
+        run.status, run.reason = status, reason
+        session.add(run)
+        session.flush()
 
 
 def find_run(session: Session, model_version: str) -> ModelTrainingRun | None:

@@ -14,6 +14,12 @@ from db.errors import NotFound
 from db.tables import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
 
 
+def database_time(session: Session) -> datetime:
+    """The start of this transaction by the database's clock, the only clock that counts."""
+    moment: datetime = session.execute(select(func.now())).scalar_one()
+    return moment
+
+
 def find_webcam(session: Session, source: str, external_id: str) -> Webcam | None:
     """The webcam of this source and id, if known."""
     return session.exec(

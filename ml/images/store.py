@@ -7,10 +7,8 @@ directory's files last, and a directory without its list does not exist.
 Settings and credentials come from the caller and the service's own configuration; no environment is read here.
 """
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from ml.images.atomic import TEMPORARY, rename_directory, write_flushed, write_once
 from ml.images.decode import sha256_of
 
 StoreReason = Literal["missing", "changed", "exists", "bad_key", "unavailable"]
@@ -28,7 +27,6 @@ StoreReason = Literal["missing", "changed", "exists", "bad_key", "unavailable"]
 _HEX = frozenset("0123456789abcdef")
 # The longest file name of the usual file systems, in bytes.
 _MAX_NAME_BYTES = 255
-_TEMPORARY = ".part-"
 _LIST_SUFFIX = ".files.json"
 
 
@@ -46,7 +44,7 @@ def directory_sha256(path: Path) -> str:
     Empty subdirectories, times and permissions do not count.
 
     Raises:
-        StoreError: the directory is missing, or holds a link or something that is no plain file.
+        StoreError: the directory is missing or holds no files, or holds a link or something that is no plain file.
     """
     return _list_sha256(_hashed_files(path))
 
@@ -65,7 +63,7 @@ class FileStore:
         self._root: Path | None = None
         self._remote: Any = None
         if "://" not in url or parts.scheme == "file":
-            self._root = Path(unquote(parts.path) if parts.scheme == "file" else url).expanduser().absolute()
+            self._root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
         else:
             # Cached listings would hide what another host has stored meanwhile.
             self._remote, self._prefix = fsspec.url_to_fs(url, use_listings_cache=False)
@@ -80,7 +78,7 @@ class FileStore:
             StoreError: the store cannot be written to, or holds damaged bytes under this sha256.
         """
         sha256 = sha256_of(data)
-        self._put_bytes(data, _image_key(sha256))
+        self._put_bytes(data, image_key(sha256))
         return sha256
 
     def image(self, sha256: str) -> bytes:
@@ -89,7 +87,7 @@ class FileStore:
         Raises:
             StoreError: `missing`, `changed`, or the store cannot be read.
         """
-        key = _image_key(sha256)
+        key = image_key(sha256)
         data = self._read(key, f"image {sha256}")
         if sha256_of(data) != sha256:
             raise StoreError("changed", f"image {sha256} in the store has other bytes now; restore {self._uri(key)}")
@@ -97,7 +95,7 @@ class FileStore:
 
     def has_image(self, sha256: str) -> bool:
         """Say whether an image lies here, without reading it."""
-        return self._exists(_image_key(sha256))
+        return self._exists(image_key(sha256))
 
     def put_file(self, source: Path, key: str) -> str:
         """Copy one file under a key; a repeat with the same bytes does nothing.
@@ -122,6 +120,11 @@ class FileStore:
         """
         _check_key(key)
         return self._read(key, key)
+
+    def has_file(self, key: str) -> bool:
+        """Whether the store has a file under `key`."""
+        _check_key(key)
+        return self._exists(key)
 
     def put_directory(self, source: Path, key: str) -> str:
         """Copy a finished directory under a key, so that it appears whole or not at all.
@@ -166,16 +169,16 @@ class FileStore:
             raise StoreError("missing", f"the store has no directory {key} ({self._uri(key)})")
         if target.is_dir() and any(target.iterdir()):
             return _same_or_refuse(target, listed)
-        part = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        part = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         try:
             for name, sha256 in sorted(listed.items()):
                 data = self._read(f"{key}/{name}", f"{key}/{name}")
                 if sha256_of(data) != sha256:
                     raise StoreError("changed", f"{key}/{name} in the store has other bytes than when it was stored")
                 with _plain_errors(f"cannot write {part / name}"):
-                    _write_flushed(part / name, data)
+                    write_flushed(part / name, data)
             with _plain_errors(f"cannot write {target}"):
-                _rename_directory(part, target)
+                rename_directory(part, target)
         except FileExistsError:
             return _same_or_refuse(target, listed)
         finally:
@@ -209,7 +212,7 @@ class FileStore:
                     self._remote.pipe_file(f"{self._prefix}/{key}", data)
                     return self._uri(key)
                 with suppress(FileExistsError):
-                    _write_once(self._root / key, data)
+                    write_once(self._root / key, data)
                     return self._uri(key)
         if self._read(key, key) != data:
             raise StoreError("exists", f"{self._uri(key)} exists with other bytes; stored files are never overwritten")
@@ -221,7 +224,7 @@ class FileStore:
         if final.exists():
             _same_or_refuse(final, files)
             return
-        part = final.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        part = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         try:
             with _plain_errors(f"cannot write {final}"):
                 part.mkdir(parents=True)
@@ -229,8 +232,8 @@ class FileStore:
                     data = (source / name).read_bytes()
                     if sha256_of(data) != sha256:
                         raise StoreError("changed", f"{source / name} changed while it was being stored")
-                    _write_flushed(part / name, data)
-                _rename_directory(part, final)
+                    write_flushed(part / name, data)
+                rename_directory(part, final)
         except FileExistsError:
             _same_or_refuse(final, files)
         finally:
@@ -261,7 +264,8 @@ class FileStore:
         return {str(name): str(sha256) for name, sha256 in listed.items()}
 
 
-def _image_key(sha256: str) -> str:
+def image_key(sha256: str) -> str:
+    """The store key of an image content."""
     if len(sha256) != 64 or not _HEX.issuperset(sha256):
         raise StoreError("bad_key", f"{sha256[:80]!r} is not a sha256 in lower-case hex")
     return f"images/{sha256[:2]}/{sha256[2:]}"
@@ -272,7 +276,7 @@ def _check_key(key: str) -> None:
     if (
         "\\" in key
         or any(ord(character) < 32 for character in key)
-        or any(name in ("", ".", "..") or name.startswith(_TEMPORARY) for name in names)
+        or any(name in ("", ".", "..") or name.startswith(TEMPORARY) for name in names)
         or any(len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES for name in names)
     ):
         raise StoreError("bad_key", f"{key[:200]!r} is not a plain relative path such as models/v1/bundle.json")
@@ -292,6 +296,8 @@ def _hashed_files(directory: Path) -> dict[str, str]:
                 _check_key(name)
                 with path.open("rb") as opened:
                     found[name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not found:
+        raise StoreError("missing", f"{directory} holds no files")
     return dict(sorted(found.items()))
 
 
@@ -303,53 +309,6 @@ def _same_or_refuse(existing: Path, files: dict[str, str]) -> Path:
     if not existing.is_dir() or _hashed_files(existing) != files:
         raise StoreError("exists", f"{existing} exists with other content; stored directories are never overwritten")
     return existing
-
-
-def _write_flushed(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as opened:
-        opened.write(data)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def _write_once(final: Path, data: bytes) -> None:
-    """Make a file appear whole; FileExistsError if the name is taken."""
-    part = final.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-    try:
-        _write_flushed(part, data)
-        try:
-            os.link(part, final)
-        except OSError as error:
-            # Some mounts have no hard links. Renaming could replace a file that appeared this instant; for
-            # content-addressed names that would be the same bytes.
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK) or final.exists():
-                raise
-            os.rename(part, final)
-        _flush_directory(final.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _rename_directory(part: Path, final: Path) -> None:
-    """Give a finished directory its name; FileExistsError if the name is taken by anything but an empty directory."""
-    for folder in [part, *(path for path in part.rglob("*") if path.is_dir())]:
-        _flush_directory(folder)
-    try:
-        os.rename(part, final)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise FileExistsError(error.errno, "the name is taken", str(final)) from error
-        raise
-    _flush_directory(final.parent)
-
-
-def _flush_directory(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextmanager

@@ -171,6 +171,10 @@ class Judgement(ABC):
         """Turn the graph's named outputs into N predictions."""
 
     @abstractmethod
+    def from_raw_score(self, raw_score: float, scale: Scale, head: str) -> tuple[BaseModel, dict[str, float]]:
+        """The prediction and named outputs of one item whose `raw_score` is known from before."""
+
+    @abstractmethod
     def scores(self, outputs: dict[str, np.ndarray], head: str) -> np.ndarray:
         """The one number per item that metrics and baselines are about, float (N,), on the scale of `target`."""
 
@@ -181,6 +185,18 @@ class Judgement(ABC):
     @abstractmethod
     def measure(self, scores: np.ndarray, targets: np.ndarray, head: str) -> dict[str, float]:
         """The metrics of scores (N,) against targets (N,); NaN where one is undefined for these rows."""
+
+    def measure_many(
+        self, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, head: str
+    ) -> dict[str, np.ndarray]:
+        """`measure` for many weightings of the rows at once, each metric float (B,); bootstrap intervals need it.
+
+        `weights` is (B, N), whole numbers: how often each row occurs. This default calls `measure` B times; a kind
+        with many rows overrides it with a vectorised one.
+        """
+        counts = weights.astype(np.int64)
+        measured = [self.measure(np.repeat(scores, row), np.repeat(targets, row), head) for row in counts]
+        return {spec.name: np.array([each[spec.name] for each in measured]) for spec in self.metrics(head)}
 
     @abstractmethod
     def baselines(

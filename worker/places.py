@@ -1,0 +1,59 @@
+"""Where files of this machine and of the store are. One place names them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from db.settings import state_settings
+from ml.images.store import FileStore
+
+
+def file_store() -> FileStore:
+    """The store of images and artifacts."""
+    return FileStore(state_settings().resolved_store_url)
+
+
+def work_directory(job_id: int, attempt: int) -> Path:
+    """A fresh directory of one attempt of a job, on this machine's disk."""
+    directory = state_settings().resolved_data_dir / "work" / f"job-{job_id}" / f"attempt-{attempt}"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def feature_cache() -> Path:
+    """Where features of frozen backbones are kept, by encoder and image."""
+    directory = state_settings().resolved_data_dir / "features"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def bundle_cache() -> Path:
+    """Where bundles from a remote store are kept."""
+    directory = state_settings().resolved_data_dir / "bundles"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def dataset_key(manifest_sha256: str) -> str:
+    """Store key of a dataset's files."""
+    return f"datasets/{manifest_sha256}"
+
+
+def run_key(job_id: int, attempt: int) -> str:
+    """Store key of what one attempt of a training wrote."""
+    return f"runs/job-{job_id}/attempt-{attempt}"
+
+
+def bundle_key(bundle_sha256: str) -> str:
+    """Store key of a bundle, by its content."""
+    return f"bundles/{bundle_sha256}"
+
+
+def report_key(job_id: int, attempt: int) -> str:
+    """Store key of what one evaluation wrote."""
+    return f"reports/job-{job_id}/attempt-{attempt}"
+
+
+def weights_key(sha256: str, suffix: str) -> str:
+    """Store key of a file of pretrained weights."""
+    return f"weights/{sha256}{suffix}"

@@ -1,0 +1,187 @@
+"""Train a model: dataset, images, provenance of exactly the rows used, then one supervised fresh process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlmodel import Session
+
+from db.engine import session_scope
+from db.queries import jobs, labels, models
+from db.tables import ModelTrainingRun
+from ml.export_dataset import Gates, drop_images, summary, with_hashes
+from ml.images.store import FileStore, directory_sha256
+from ml.judgements import judgement
+from ml.judgements.base import JudgementError
+from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256, parse_manifest
+from ml.training.recipe import Recipe
+from worker.jobs import FenceLost, Finish, JobContext, JobFailed
+from worker.places import feature_cache, file_store, run_key, work_directory
+from worker.queue import submit
+from worker.stages.cache_images import cache_images
+from worker.stages.export_dataset import dataset_rows, export_now
+from worker.training_process import run_verb
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth")
+
+
+def run(context: JobContext) -> Finish:
+    """The job `train` of the run `run_id`. A second attempt reuses the run's dataset and active manifest."""
+    store = file_store()
+    run_id = context.claim.run_id
+    if run_id is None:
+        raise JobFailed("this job names no training run; submit it with `afterglow train`")
+    training = _start(context, run_id)
+    recipe = Recipe(**training.params_json["recipe"])
+    directory = work_directory(context.claim.job_id, context.claim.attempt)
+    manifest = directory / "manifest_full.csv"
+    manifest.write_bytes(_active_manifest(context, store, training, recipe))
+    resolved = recipe.model_dump(mode="json")
+    resolved["weights"] = resolve_weights(store, recipe.weights, directory)
+    (directory / "recipe.json").write_text(json.dumps(resolved), encoding="utf-8")
+    out = directory / "run"
+    out.mkdir(exist_ok=True)
+    result = run_verb(
+        context,
+        "ml.train",
+        ["--kind", training.kind, "--manifest", str(manifest), "--recipe", str(directory / "recipe.json"),
+         "--store", store.url, "--cache", str(feature_cache()), "--out", str(out)],
+        directory / "train.log",
+        (0.3, 1.0),
+    )  # fmt: skip
+    key = run_key(context.claim.job_id, context.claim.attempt)
+    store.put_directory(out, key)
+    digest = directory_sha256(out)
+    facts = json.loads((out / "training.json").read_text(encoding="utf-8"))
+
+    def effects(session: Session) -> None:
+        row = models.get_run(session, run_id)
+        row.status, row.reason = "trained", None
+        row.trained_at = datetime.now(UTC)
+        row.artifact_path, row.artifact_sha256 = key, digest
+        row.metrics = facts.get("val_metrics") or {}
+        row.params_json = {**row.params_json, "training": _facts_to_keep(facts)}
+        session.add(row)
+        submit(session, "export_onnx", {}, parent_id=context.claim.job_id, run_id=run_id)
+        shutil.rmtree(directory, ignore_errors=True)
+
+    return Finish({"model_version": training.model_version, **result}, effects)
+
+
+def _facts_to_keep(facts: dict[str, Any]) -> dict[str, Any]:
+    """What of training.json goes into `params_json`: everything small."""
+    return {key: value for key, value in facts.items() if key not in ("recipe", "epochs")}
+
+
+def _start(context: JobContext, run_id: int) -> ModelTrainingRun:
+    with session_scope() as session:
+        if not jobs.hold_fence(session, context.claim):
+            raise FenceLost()
+        training = models.get_run(session, run_id)
+        training.status, training.reason = "running", None
+        session.add(training)
+        session.flush()
+    if training.dataset_id is None:
+        context.progress(0.02, "exporting labels")
+        recipe = Recipe(**training.params_json["recipe"])
+        dataset = export_now(training.kind, recipe.head, Gates(min_rating_count=recipe.min_rating_count))
+        with session_scope() as session:
+            training = models.get_run(session, run_id)
+            training.dataset_id = dataset.id
+            training.params_json = {
+                **training.params_json,
+                "dataset": {"manifest_sha256": dataset.manifest_sha256, "counts": dataset.counts,
+                            "params": dataset.params, "artifact_key": dataset.artifact_key},
+            }  # fmt: skip
+            session.add(training)
+            session.flush()
+    return training
+
+
+def _active_manifest(context: JobContext, store: FileStore, training: ModelTrainingRun, recipe: Recipe) -> bytes:
+    """The manifest after image caching; made once per run, with the provenance rows, and reused ever after."""
+    if training.manifest_sha256 is not None:
+        return store.read_file(_manifest_key(training.manifest_sha256))
+    assert training.id is not None and training.dataset_id is not None
+    with session_scope() as session:
+        dataset = models.get_dataset(session, training.dataset_id)
+    rows = dataset_rows(store, dataset)
+    hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
+    rows = with_hashes(drop_images(rows, failed), hashes)
+    kept = [row for row in rows if row.split is not None]
+    _check(training.kind, recipe.head, kept, rows)
+    data = manifest_bytes(rows)
+    digest = manifest_sha256(rows)
+    directory = work_directory(context.claim.job_id, context.claim.attempt)
+    (directory / "manifest_full.csv").write_bytes(data)
+    store.put_file(directory / "manifest_full.csv", _manifest_key(digest))
+    with session_scope() as session:
+        if not jobs.hold_fence(session, context.claim):
+            raise FenceLost()
+        row = models.get_run(session, training.id)
+        row.manifest_sha256 = digest
+        row.params_json = {**row.params_json, "active_manifest": {"sha256": digest, "counts": summary(rows)}}
+        session.add(row)
+        _write_provenance(session, training.id, kept, dataset.as_of)
+    context.log(f"{len(kept)} rows in the active manifest, {len(rows) - len(kept)} excluded")
+    return data
+
+
+def _manifest_key(digest: str) -> str:
+    return f"manifests/{digest}.csv"
+
+
+def _check(kind: str, head: str, kept: list[ManifestRow], rows: list[ManifestRow]) -> None:
+    try:
+        judgement(kind).check_targets(np.array([row.target_label for row in kept], dtype=np.float64), head)
+    except JudgementError as error:
+        counts = summary(rows)
+        dropped = ", ".join(f"{reason}: {n}" for reason, n in sorted(counts["excluded"].items())) or "none"
+        raise JobFailed(f"{error} ({len(kept)} of {len(rows)} rows kept; dropped: {dropped})") from error
+
+
+def _write_provenance(session: Session, run_id: int, kept: list[ManifestRow], as_of: datetime) -> None:
+    used = {row.snapshot_id for row in kept}
+    models.add_provenance(
+        session,
+        (
+            {"training_run_id": run_id, "snapshot_id": row.snapshot_id, "label_source": row.label_source,
+             "label_value": row.label_value, "split": row.split, "image_sha256": row.image_sha256}
+            for row in kept
+        ),
+        (
+            {"training_run_id": run_id, "snapshot_id": raw.snapshot_id, "user_session_id": raw.user_session_id,
+             "rating": raw.rating, "is_sunset_verdict": raw.is_sunset_verdict, "label_source": raw.label_source}
+            for raw in labels.raw_ratings(session, as_of)
+            if raw.snapshot_id in used
+        ),
+    )  # fmt: skip
+
+
+def run_manifest(store: FileStore, training: ModelTrainingRun) -> list[ManifestRow]:
+    """The active manifest of a run."""
+    if training.manifest_sha256 is None:
+        raise JobFailed(f"run {training.id} has no active manifest: it was not trained here")
+    return parse_manifest(store.read_file(_manifest_key(training.manifest_sha256)))
+
+
+def resolve_weights(store: FileStore, weights: str, directory: Path) -> str:
+    """`sha256:<hex>` becomes a file in `directory`; names and `none` stay as they are.
+
+    Raises:
+        JobFailed: The store has no such weights.
+    """
+    if not weights.startswith("sha256:"):
+        return weights
+    digest = weights.removeprefix("sha256:")
+    for suffix in WEIGHTS_SUFFIXES:
+        if store.has_file(f"weights/{digest}{suffix}"):
+            target = directory / f"weights{suffix}"
+            target.write_bytes(store.read_file(f"weights/{digest}{suffix}"))
+            return str(target)
+    raise JobFailed(f"the store has no weights {digest}: give the file once more with --set weights=/path/to/file.pth")
