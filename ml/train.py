@@ -1,0 +1,250 @@
+"""The verb `train`: a manifest and a recipe in, a run's directory out.
+
+    python -m ml.train --kind K --manifest manifest_full.csv --recipe recipe.json --store URL --cache DIR --out RUN_DIR
+
+Writes weights.safetensors, epochs.jsonl, oof.csv (when evaluated by K-fold) and, last, training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ml.calibration import Calibration
+from ml.events import Progress, emit, finite, run_verb
+from ml.features.backbones import MEAN, STD, LoadedBackbone, load_backbone
+from ml.images.decode import PREPROCESSING_VERSION
+from ml.images.store import FileStore
+from ml.judgements import judgement
+from ml.judgements.base import Judgement, Scale
+from ml.manifest import manifest_sha256, read_manifest
+from ml.training.dataset import FeatureInputs, ImageInputs, ImageReader, Inputs, Items, cached_features, load_items
+from ml.training.heads import (
+    CHECKPOINT_FILE,
+    EPOCHS_FILE,
+    OOF_FILE,
+    TRAINING_FILE,
+    WEIGHTS_FILE,
+    ImageModel,
+    StandardisedHead,
+    write_weights,
+)
+from ml.training.loop import Fit, Learner, fit, make_deterministic
+from ml.training.outoffold import OutOfFold, calibrate, predict_out_of_fold
+from ml.training.recipe import Recipe, RecipeError, make_recipe
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
+
+
+def train(kind_name: str, manifest: Path, recipe_path: Path, store: str, cache: Path, out: Path) -> dict[str, Any]:
+    """Train, calibrate, and evaluate out of fold where the test split is too small; returns training.json's content."""
+    started = time.monotonic()
+    kind = judgement(kind_name)
+    recipe = _read_recipe(recipe_path, kind)
+    rows = read_manifest(manifest)
+    items = load_items(rows, kind, recipe.head)
+    method = evaluation_method(items, recipe)
+    pool = items.rows("train", "val")
+    kind.check_targets(items.targets[items.rows("train")], recipe.head)
+    make_deterministic(recipe.seed, recipe.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / TRAINING_FILE).unlink(missing_ok=True)
+
+    backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
+    notes = _notes(backbone, recipe)
+    progress = Progress()
+    needed = np.arange(len(items)) if method == "kfold" else pool
+    reading = 0.6 if recipe.trainable == "head" else 0.1
+    inputs = _inputs(items, needed, recipe, backbone, FileStore(store), cache, progress.part(0.0, reading))
+    scale = kind.scale
+    if recipe.scale_low is not None and recipe.scale_high is not None:
+        scale = Scale(recipe.scale_low, recipe.scale_high)
+    learner = Learner(kind, recipe, scale, items, inputs, backbone)
+    fitted, calibration, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes, out)
+
+    weights_sha256 = write_weights(_whole_model(learner, fitted.model), out / WEIGHTS_FILE)
+    (out / EPOCHS_FILE).write_text("".join(json.dumps(finite(each)) + "\n" for each in fitted.epochs), encoding="utf-8")
+    if oof is not None:
+        _write_out_of_fold(out / OOF_FILE, learner, oof)
+    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    facts = {
+        **_recipe_facts(kind, recipe, scale),
+        "calibration": calibration.to_json(),
+        "method": method,
+        "counts": {split: len(items.rows(split)) for split in ("train", "val", "test")},
+        "groups": {split: items.num_groups(items.rows(split)) for split in ("train", "val", "test")},
+        "best_epoch": fitted.best_epoch,
+        "val_metrics": fitted.val_metrics,
+        "weights_source": asdict(backbone.source),
+        "manifest_sha256": manifest_sha256(rows),
+        "weights_sha256": weights_sha256,
+        "libraries": _libraries(),
+        "notes": notes,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    text = json.dumps(finite(facts), indent=2, sort_keys=True, allow_nan=False)
+    (out / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
+    return facts
+
+
+def evaluation_method(items: Items, recipe: Recipe) -> str:
+    """`test`, or `kfold` where it is asked for or the test split has too few rows or groups.
+
+    Raises:
+        RecipeError: `test` is asked for and there are no test rows.
+    """
+    test = items.rows("test")
+    if recipe.evaluation == "test" and not len(test):
+        raise RecipeError("evaluation=test was asked for, but no row is in the test split; use kfold or auto")
+    if recipe.evaluation != "auto":
+        return recipe.evaluation
+    too_small = len(test) < recipe.min_test_rows or items.num_groups(test) < recipe.min_test_groups
+    return "kfold" if too_small else "test"
+
+
+def _read_recipe(path: Path, kind: Judgement) -> Recipe:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold one JSON object of recipe keys")
+    recipe = make_recipe(content)
+    if recipe.head not in kind.heads:
+        raise RecipeError(f"head: the kind {kind.name!r} has no head {recipe.head!r}; it has {', '.join(kind.heads)}")
+    return recipe
+
+
+def _notes(backbone: LoadedBackbone, recipe: Recipe) -> list[str]:
+    notes = []
+    if backbone.source.kind == "none":
+        how = "random and frozen" if recipe.trainable == "head" else "trained from random weights"
+        notes.append(f"the backbone is {how}: no pretrained weights were given")
+    if backbone.source.batch_norm_folded:
+        notes.append("batch norm is folded into the weights, so it stays in eval mode")
+    return notes
+
+
+def _inputs(
+    items: Items,
+    needed: np.ndarray,
+    recipe: Recipe,
+    backbone: LoadedBackbone,
+    store: FileStore,
+    cache: Path,
+    progress: Progress,
+) -> Inputs:
+    reader = ImageReader(store, recipe.image_size)
+    if recipe.trainable != "head":
+        images = ImageInputs(
+            reader, items.image_sha256, recipe.crop, recipe.flip, recipe.color_jitter, recipe.threads
+        )
+        images.load(needed, progress)
+        return images
+    hashes = [items.image_sha256[row] for row in needed]
+    found = cached_features(backbone, reader, hashes, cache, recipe.threads, progress)
+    features = torch.zeros(len(items), backbone.num_features)
+    features[torch.from_numpy(needed)] = found
+    return FeatureInputs(features)
+
+
+def _fit_all(
+    learner: Learner, method: str, progress: Progress, notes: list[str], out: Path
+) -> tuple[Fit, Calibration, OutOfFold | None]:
+    """K-fold evaluation where it is the method, then the final model on train and val rows, then its calibration."""
+    items, recipe = learner.items, learner.recipe
+    train_rows, val_rows, pool = items.rows("train"), items.rows("val"), items.rows("train", "val")
+    oof: OutOfFold | None = None
+    final_share = 0.0
+    if method == "kfold":
+        final_share = 0.7
+        message = f"evaluating by {recipe.folds}-fold"
+        if not learner.is_frozen:
+            message += f", which takes {recipe.folds} more trainings"
+        emit({"event": "progress", "fraction": round(progress.low, 4), "message": message})
+        everything = np.arange(len(items))
+        oof = predict_out_of_fold(learner, everything, progress.part(0.0, final_share), True, "evaluation ")
+    epochs = None
+    if not len(val_rows):
+        # Nothing tells when to stop, unless the folds' trainings did.
+        epochs = int(np.median(oof.best_epochs)) if oof is not None else recipe.epochs
+        notes.append(f"there are no validation rows, so training went on for a fixed number of epochs, {epochs}")
+
+    def checkpoint(model: nn.Module) -> None:
+        write_weights(_whole_model(learner, model), out / CHECKPOINT_FILE)
+
+    last = progress.part(final_share, 1.0)
+    fitted = fit(learner, train_rows, val_rows, last.part(0.0, 0.6), epochs=epochs, on_best=checkpoint)
+    calibration = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True)
+    if not calibration.fitted_on:
+        notes.append("there are too few groups to fit a calibration out of fold; scores are not calibrated")
+    return fitted, calibration, oof
+
+
+def _whole_model(learner: Learner, model: nn.Module) -> ImageModel:
+    if isinstance(model, ImageModel):
+        return model
+    assert isinstance(model, StandardisedHead)
+    return ImageModel(learner.backbone.encoder, model)
+
+
+def _write_out_of_fold(path: Path, learner: Learner, oof: OutOfFold) -> None:
+    items = learner.items
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(("snapshot_id", "fold", "group_id", "target", "score"))
+        for row, fold, score in zip(oof.rows, oof.folds, oof.scores, strict=True):
+            target = float(items.targets[row])
+            writer.writerow((int(items.snapshot_ids[row]), int(fold), items.group_ids[row], target, float(score)))
+
+
+def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, Any]:
+    return {
+        "kind": kind.name,
+        "kind_version": kind.version,
+        "head": recipe.head,
+        "recipe": recipe.model_dump(),
+        "scale": [scale.low, scale.high],
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "input_size": [recipe.image_size, recipe.image_size],
+        "normalisation": {"mean": list(MEAN), "std": list(STD)},
+        "threshold_policy": kind.threshold_policy(recipe.head, scale),
+        "threads": recipe.threads,
+        "seed": recipe.seed,
+    }
+
+
+def _libraries() -> dict[str, str]:
+    """Versions that decide the last digits of the weights."""
+    found = {name: version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), "cpu": torch.backends.cpu.get_cpu_capability(), **found}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and train; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ml.train", description="Train a model on a manifest.")
+    parser.add_argument("--kind", required=True, help="name of the judgement, e.g. rating")
+    parser.add_argument("--manifest", required=True, type=Path, help="manifest_full.csv of a dataset")
+    parser.add_argument("--recipe", required=True, type=Path, help="JSON file of recipe keys")
+    parser.add_argument("--store", required=True, help="address of the image store")
+    parser.add_argument("--cache", required=True, type=Path, help="directory of cached features")
+    parser.add_argument("--out", required=True, type=Path, help="directory of the run")
+    given = parser.parse_args(arguments)
+    return run_verb(lambda: train(given.kind, given.manifest, given.recipe, given.store, given.cache, given.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Evaluate a model version: its bundle on frozen test rows, or its out-of-fold scores, beside baselines and the active."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from sqlmodel import Session
+
+from db.engine import session_scope
+from db.queries import evaluations, models
+from db.tables import ModelTrainingRun, ModelVersion
+from ml.export_dataset import Gates, drop_images, with_hashes
+from ml.images.store import FileStore
+from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
+from worker.jobs import Finish, JobContext, JobFailed
+from worker.places import file_store, report_key, work_directory
+from worker.stages.cache_images import cache_images
+from worker.stages.export_dataset import dataset_rows, export_now
+from worker.stages.train import run_manifest
+from worker.training_process import run_verb
+
+
+def run(context: JobContext) -> Finish:
+    """The job `evaluate`: parameters `model_version`, and `fresh` for current labels in place of the run's own rows."""
+    store = file_store()
+    name = str(context.params["model_version"])
+    with session_scope() as session:
+        version = models.get_version(session, name)
+        training = models.get_run(session, version.training_run_id)
+        active = models.active_version(session, version.kind)
+    if active is not None and active.model_version == name:
+        active = None
+    directory = work_directory(context.claim.job_id, context.claim.attempt)
+    fresh = bool(context.params.get("fresh")) or training.manifest_sha256 is None
+    if fresh:
+        rows, dataset_id = _fresh_rows(context, store, version)
+    else:
+        rows, dataset_id = run_manifest(store, training), training.dataset_id
+    manifest = directory / "manifest_full.csv"
+    manifest.write_bytes(manifest_bytes(rows))
+    out = directory / "report"
+    out.mkdir(exist_ok=True)
+    run_verb(
+        context,
+        "ml.evaluate",
+        _arguments(store, version, training, active, directory, manifest, out, fresh),
+        directory / "evaluate.log",
+        (0.3, 1.0) if fresh else (0.0, 1.0),
+    )
+    key = report_key(context.claim.job_id, context.claim.attempt)
+    store.put_directory(out, key)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    result: dict[str, object] = {"model_version": name, "headline": report["headline"], "report_key": key}
+
+    def effects(session: Session) -> None:
+        row = evaluations.add_evaluation(
+            session,
+            model_version=name,
+            kind=version.kind,
+            dataset_id=dataset_id,
+            manifest_sha256=manifest_sha256(rows),
+            method=report["method"],
+            compared_with=active.model_version if active else None,
+            report=report,
+            artifact_key=key,
+        )
+        result["evaluation_id"] = row.id
+        shutil.rmtree(directory, ignore_errors=True)
+
+    return Finish(result, effects)
+
+
+def _arguments(
+    store: FileStore,
+    version: ModelVersion,
+    training: ModelTrainingRun,
+    active: ModelVersion | None,
+    directory: Path,
+    manifest: Path,
+    out: Path,
+    fresh: bool,
+) -> list[str]:
+    bundle = store.fetch_directory(version.bundle_key, directory / "bundle")
+    arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--store", store.url, "--out", str(out)]
+    if training.artifact_path is not None and not fresh:
+        arguments += ["--run", str(store.fetch_directory(training.artifact_path, directory / "run"))]
+    if active is not None:
+        arguments += ["--active", str(store.fetch_directory(active.bundle_key, directory / "active"))]
+    return arguments
+
+
+def _fresh_rows(context: JobContext, store: FileStore, version: ModelVersion) -> tuple[list[ManifestRow], int | None]:
+    """Today's labels, less the rows that this version was trained or validated on."""
+    context.progress(0.02, "exporting labels")
+    dataset = export_now(version.kind, version.head, Gates())
+    rows = dataset_rows(store, dataset)
+    hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
+    rows = with_hashes(drop_images(rows, failed), hashes)
+    with session_scope() as session:
+        learned = {row.snapshot_id for row in models.provenance(session, version.training_run_id) if row.split != "test"}
+    rows = [
+        row.excluded("learned-from") if row.split == "test" and row.snapshot_id in learned else row for row in rows
+    ]
+    if not any(row.split == "test" for row in rows):
+        raise JobFailed(
+            f"no test row is left to evaluate {version.model_version} on: label more snapshots "
+            f"({len(rows)} candidates, none of them in the test split and unknown to the model)"
+        )
+    return rows, dataset.id
