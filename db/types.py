@@ -32,9 +32,7 @@ def reference(target: str, *, on_delete: str = "RESTRICT", nullable: bool = Fals
 
 def time_column(*, nullable: bool = False, now: bool = False, index: bool = False) -> Any:
     """A UTC timestamp; with `now`, set by the database's clock."""
-    column = Column(
-        DateTime(timezone=True), nullable=nullable, server_default=func.now() if now else None, index=index
-    )
+    column = Column(DateTime(timezone=True), nullable=nullable, server_default=func.now() if now else None, index=index)
     return Field(default=None, sa_column=column) if nullable or now else Field(sa_column=column)
 
 

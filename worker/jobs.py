@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,9 +70,7 @@ class JobContext:
     def log(self, message: str) -> None:
         """Append a line to the job's log at once."""
         with session_scope() as session:
-            jobs.add_job_event(
-                session, self.claim.job_id, self.claim.attempt, "log", message[:4000], self.claim.owner
-            )
+            jobs.add_job_event(session, self.claim.job_id, self.claim.attempt, "log", message[:4000], self.claim.owner)
 
     def check(self) -> None:
         """Raise JobCancelled or FenceLost if this attempt must stop."""
@@ -112,14 +108,16 @@ class JobContext:
             waited += 0.25
 
 
-def owner_name() -> str:
-    """Who this process is, in job rows and events: host, process and thread."""
-    return f"{os.environ.get('AFTERGLOW_PROCESS', 'celery')}@{socket.gethostname()}:{os.getpid()}"
+def run_job(job_id: int, owner: str) -> str | None:
+    """Run a job if it is to be had.
 
+    Args:
+        job_id: Which.
+        owner: Who runs it; two attempts never share a name.
 
-def run_job(job_id: int) -> str | None:
-    """Run a job if it is to be had. Returns the state it was left in; None when it was not to be had or was lost."""
-    owner = f"{owner_name()}:{threading.get_ident():x}"
+    Returns:
+        The state it was left in; None when it was not to be had, or another attempt took it over.
+    """
     with session_scope() as session:
         claim = jobs.claim_job(session, job_id, owner, worker_settings().lease_s)
     if claim is None:
@@ -174,4 +172,3 @@ def _end(context: JobContext, state: str, reason: str) -> str | None:
             end_run(session, context.claim.run_id, RUN_STATUS[state], reason)
     log.info("ended", job=context.claim.job_id, state=state, reason=reason)
     return state if ended else None
-

@@ -15,7 +15,13 @@ from ml.judgements.base import JudgementError
 from ml.training.recipe import Recipe
 from worker.settings import worker_settings
 
-QUEUES = {"export_dataset": "default", "train": "train", "export_onnx": "train", "evaluate": "train", "register": "train"}
+QUEUES = {
+    "export_dataset": "default",
+    "train": "train",
+    "export_onnx": "train",
+    "evaluate": "train",
+    "register": "train",
+}
 """Kind of job -> queue that its workers read."""
 
 

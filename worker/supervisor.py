@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from db.shared_service import MAX_LOG_BYTES
+from worker.tied import tied
 
 GRACE_S = 20.0
 """Seconds that a child has to end after SIGTERM before its process group is killed."""
@@ -21,17 +21,6 @@ GRACE_S = 20.0
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0
 """A child that lived this long starts its row of delays (1, 2, 4 ... 30 s) anew."""
-
-# Runs in the child before the real program. Asking the kernel here and not in a `preexec_fn` keeps Python code out of
-# the moment between fork and exec, which is not safe in a process with threads.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: our end is asked for when the parent dies
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclass(frozen=True)
@@ -152,7 +141,7 @@ class Supervisor:
             log.replace(log.with_name(log.name + ".1"))
         with log.open("ab") as stream:
             child.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *child.what.argv],
+                tied(child.what.argv, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

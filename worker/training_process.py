@@ -6,7 +6,6 @@ to end on cancel and killed after a grace time, and dies with its supervisor.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import queue
@@ -21,19 +20,13 @@ from typing import IO, Any
 
 from worker.jobs import JobCancelled, JobContext, JobFailed
 from worker.settings import worker_settings
+from worker.tied import tied
 
-PR_SET_PDEATHSIG = 1
 SIGKILL_EXIT = -int(signal.SIGKILL)
 
 
 class ProcessLost(Exception):
     """The process ended without a result; it may be tried again."""
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies; elsewhere the lease ends the orphan's effects."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
@@ -62,13 +55,12 @@ def run_verb(
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            tied([sys.executable, "-m", module, *arguments], signal.SIGKILL),
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
             env=_environment(),
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
         try:
             last = _follow(context, child, span)

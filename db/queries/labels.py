@@ -84,9 +84,7 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
     if current is None:
         return False
     session.add(
-        RatingEvent(
-            snapshot_id=snapshot_id, user_session_id=rater, action="retract", label_source=current.label_source
-        )
+        RatingEvent(snapshot_id=snapshot_id, user_session_id=rater, action="retract", label_source=current.label_source)
     )
     session.delete(current)
     session.flush()

@@ -146,14 +146,10 @@ def list_runs(session: Session, *, kind: str | None = None, limit: int = 50) -> 
     return session.exec(query).all()
 
 
-def add_provenance(
-    session: Session, labels: Iterable[Mapping[str, Any]], ratings: Iterable[Mapping[str, Any]]
-) -> None:
+def add_provenance(session: Session, labels: Iterable[Mapping[str, Any]], ratings: Iterable[Mapping[str, Any]]) -> None:
     """Record exactly the rows of a run and the raw ratings behind them; a second attempt adds nothing."""
     _insert_many(session, ModelTrainingSnapshotLabel, labels, ["training_run_id", "snapshot_id"])
-    _insert_many(
-        session, ModelTrainingSnapshotRating, ratings, ["training_run_id", "snapshot_id", "user_session_id"]
-    )
+    _insert_many(session, ModelTrainingSnapshotRating, ratings, ["training_run_id", "snapshot_id", "user_session_id"])
 
 
 def provenance(session: Session, run_id: int) -> Sequence[ModelTrainingSnapshotLabel]:

@@ -118,9 +118,7 @@ def list_snapshots(
     if phase is not None:
         query = query.where(col(WebcamSnapshot.phase) == phase)
     if rated is not None:
-        query = query.where(
-            col(WebcamSnapshot.rating_count) > 0 if rated else col(WebcamSnapshot.rating_count) == 0
-        )
+        query = query.where(col(WebcamSnapshot.rating_count) > 0 if rated else col(WebcamSnapshot.rating_count) == 0)
     return session.exec(query.order_by(col(WebcamSnapshot.id)).limit(limit)).all()
 
 

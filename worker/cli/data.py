@@ -18,8 +18,12 @@ def _imports() -> None:
 
 @import_app.command("snapshots")
 def import_snapshots(
-    file: Annotated[Path, typer.Argument(help="CSV with image, webcam, phase, captured_at and more.", metavar="FILE.csv")],
-    images: Annotated[Path | None, typer.Option("--images", help="Directory of the image paths.", metavar="DIR")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="CSV with image, webcam, phase, captured_at and more.", metavar="FILE.csv")
+    ],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Directory of the image paths.", metavar="DIR")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Import webcam snapshots and their ratings. Importing a file again adds nothing.

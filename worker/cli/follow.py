@@ -46,7 +46,9 @@ def _follow_one(bar: Progress, job_id: int) -> Job:
         with session_scope() as session:
             job = jobs.get_job(session, job_id)
         waits = "waiting for a worker" if job.state == "queued" else job.state
-        bar.update(task, completed=job.progress, description=job.message if job.state == "running" and job.message else waits)
+        bar.update(
+            task, completed=job.progress, description=job.message if job.state == "running" and job.message else waits
+        )
         if jobs.is_final(job.state):
             break
         time.sleep(POLL_S)

@@ -28,9 +28,7 @@ def create(
 
     with running_services(), session_scope() as session:
         wanted = [part.strip() for part in scopes.split(",") if part.strip()]
-        row, key = access.add_key(
-            session, name=name, scopes=wanted, expires_in=timedelta(days=days) if days else None
-        )
+        row, key = access.add_key(session, name=name, scopes=wanted, expires_in=timedelta(days=days) if days else None)
     if as_json:
         print_json({"key": key, "key_id": row.key_id, "name": row.name, "scopes": row.scopes,
                     "expires_at": row.expires_at})  # fmt: skip

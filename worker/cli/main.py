@@ -25,7 +25,9 @@ app = typer.Typer(
 def options(
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Where everything is kept [AFTERGLOW_DATA_DIR; default: ./var].", metavar="DIR"),
+        typer.Option(
+            "--data-dir", help="Where everything is kept [AFTERGLOW_DATA_DIR; default: ./var].", metavar="DIR"
+        ),
     ] = None,
 ) -> None:
     """Options of all commands."""

@@ -13,9 +13,12 @@ def train(
     kind: Annotated[str, typer.Argument(help="Kind of judgement, e.g. rating.")],
     config: Annotated[Path | None, typer.Option("--config", help="Recipe file (YAML).", metavar="FILE")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One recipe key, e.g. backbone=resnet18. May be repeated.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="One recipe key, e.g. backbone=resnet18. May be repeated.", metavar="KEY=VALUE"),
     ] = None,
-    dataset: Annotated[int | None, typer.Option(help="Train on this dataset instead of a new export.", metavar="ID")] = None,
+    dataset: Annotated[
+        int | None, typer.Option(help="Train on this dataset instead of a new export.", metavar="ID")
+    ] = None,
     notes: Annotated[str | None, typer.Option(help="A remark that is kept with the run.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its evaluation.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -245,7 +248,9 @@ def promote(
                     "forced": row.forced, "verdict": row.verdict})  # fmt: skip
         return
     console.print(row.verdict["sentence"])
-    console.print(f"{row.model_version} is active{' (forced)' if row.forced else ''}; before it: {row.previous_version or 'none'}")
+    console.print(
+        f"{row.model_version} is active{' (forced)' if row.forced else ''}; before it: {row.previous_version or 'none'}"
+    )
     _say_if_pinned(row.model_version)
 
 

@@ -11,7 +11,9 @@ import typer
 def score(
     images: Annotated[list[str], typer.Argument(help="Image files or URLs.", metavar="FILE|URL")],
     kind: Annotated[str, typer.Option(help="Kind of judgement.")] = "rating",
-    webcam: Annotated[str | None, typer.Option(help="External id of the webcam they come from: also write its rows.")] = None,
+    webcam: Annotated[
+        str | None, typer.Option(help="External id of the webcam they come from: also write its rows.")
+    ] = None,
     source: Annotated[str, typer.Option(help="Source of the webcam.")] = "windy",
     phase: Annotated[str | None, typer.Option(help="sunrise or sunset.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

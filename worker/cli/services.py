@@ -9,7 +9,9 @@ import typer
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the HTTP server; default: the next free one from 8000.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the HTTP server; default: the next free one from 8000.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address that the HTTP server listens on.")] = "127.0.0.1",
 ) -> None:
     """Run everything: Postgres, Redis, server, workers and clock, until Ctrl-C.

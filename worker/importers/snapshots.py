@@ -208,9 +208,7 @@ def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise RowRefused(
-            "captured_at", f"{text!r} is not a time like 2026-02-12T18:03:00Z (ISO 8601)"
-        ) from error
+        raise RowRefused("captured_at", f"{text!r} is not a time like 2026-02-12T18:03:00Z (ISO 8601)") from error
     if moment.tzinfo is None:
         raise RowRefused("captured_at", f"{text!r} has no time zone: end it with Z for UTC, or with an offset")
     return moment.astimezone(UTC)

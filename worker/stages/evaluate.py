@@ -99,10 +99,10 @@ def _fresh_rows(context: JobContext, store: FileStore, version: ModelVersion) ->
     hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
     rows = with_hashes(drop_images(rows, failed), hashes)
     with session_scope() as session:
-        learned = {row.snapshot_id for row in models.provenance(session, version.training_run_id) if row.split != "test"}
-    rows = [
-        row.excluded("learned-from") if row.split == "test" and row.snapshot_id in learned else row for row in rows
-    ]
+        learned = {
+            row.snapshot_id for row in models.provenance(session, version.training_run_id) if row.split != "test"
+        }
+    rows = [row.excluded("learned-from") if row.split == "test" and row.snapshot_id in learned else row for row in rows]
     if not any(row.split == "test" for row in rows):
         raise JobFailed(
             f"no test row is left to evaluate {version.model_version} on: label more snapshots "

@@ -10,12 +10,12 @@ from sqlmodel import Session
 from db.engine import session_scope
 from db.queries import models
 from ml.bundle import bundle_sha256, load_bundle
+from ml.manifest import manifest_bytes
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import bundle_key, file_store, work_directory
 from worker.queue import submit
 from worker.stages.train import run_manifest
 from worker.training_process import run_verb
-from ml.manifest import manifest_bytes
 
 
 def run(context: JobContext) -> Finish:

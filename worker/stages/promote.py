@@ -63,7 +63,9 @@ def _compare(evaluation: Evaluation, active: str | None) -> Verdict:
         role = rows[comparison["against"]]["role"]
         comparisons.append({**comparison, "role": role})
         if not comparison["better"]:
-            who = f"the active {comparison['against']}" if role == "active" else f"the baseline {comparison['against']!r}"
+            who = (
+                f"the active {comparison['against']}" if role == "active" else f"the baseline {comparison['against']!r}"
+            )
             reasons.append(
                 f"{metric} {model['metrics'][metric]:.4g} against {rows[comparison['against']]['metrics'][metric]:.4g} "
                 f"of {who} (difference {comparison['difference']:+.4g}, 95 % interval "

@@ -84,7 +84,12 @@ def unpack(data: bytes, target: Path) -> None:
         raise JobFailed("the zip must hold one bundle.json, with model.onnx and golden/ beside it")
     for member in members:
         path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or "\\" in member.filename
+            or stat.S_ISLNK(member.external_attr >> 16)
+        ):
             raise JobFailed(f"the zip holds a name that leaves the bundle: {member.filename!r}")
         if path.is_relative_to(roots[0]):
             place = target / path.relative_to(roots[0])

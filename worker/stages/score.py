@@ -124,7 +124,9 @@ def unchanged(session: Session, served: Served | None, frame: Frame, data: bytes
     if webcam.last_image_hash != digest or webcam.ai_model_version != served.model_version:
         return None
     event = webcams.last_scored_event(session, frame.webcam_id)
-    if event is None or event.image_sha256 != digest or event.model_version != served.model_version:
+    if event is None or event.raw_score is None:
+        return None
+    if event.image_sha256 != digest or event.model_version != served.model_version:
         return None
     prediction, outputs = served.scorer.judgement.from_raw_score(
         event.raw_score, served.scorer.bundle.score_scale, served.scorer.bundle.head

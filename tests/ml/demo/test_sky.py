@@ -85,7 +85,8 @@ class TestRender:
         for frame in _frames(8, 1):
             for width, height in ((320, 240), (64, 48), (101, 77)):
                 pixels = render(frame, width, height)
-                assert (pixels.shape, pixels.dtype) == ((height, width, 3), np.uint8)
+                assert pixels.shape == (height, width, 3)
+                assert pixels.dtype == np.uint8
 
     def test_pixels_are_neither_all_dark_nor_all_bright_by_day(self) -> None:
         for frame in _frames(24, 1):

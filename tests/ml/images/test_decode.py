@@ -235,7 +235,7 @@ class TestRefused:
     def test_random_damage_gives_pixels_or_an_image_error(self, name: str) -> None:
         rng = np.random.default_rng(7)
         data = _bytes(_picture(), name, save_all=True) if name == "GIF" else _bytes(_picture(), name)
-        outcomes = set()
+        outcomes: set[object] = set()
         for _ in range(150):
             damaged = np.frombuffer(data, np.uint8).copy()
             damaged[rng.integers(0, len(data), 4)] = rng.integers(0, 256, 4, dtype=np.uint8)
@@ -274,7 +274,8 @@ class TestModelInput:
     def test_the_size_is_height_then_width_and_bytes_equal_pixels(self) -> None:
         data = _bytes(_picture(), "JPEG")
         result = to_model_input(data, 20, 30)
-        assert (result.shape, result.dtype) == ((20, 30, 3), np.uint8)
+        assert result.shape == (20, 30, 3)
+        assert result.dtype == np.uint8
         assert np.array_equal(result, to_model_input(decode(data), 20, 30))
 
     def test_shrinking_averages_instead_of_skipping(self) -> None:

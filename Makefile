@@ -1,0 +1,43 @@
+# Everything a newcomer needs. Each target sets up what it uses by itself; no root and no service is needed.
+PYTHON ?= python3
+VENV := .venv
+API_VENV := .venv-api
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint migrate
+
+help:  ## show these lines
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# The virtual environments are current while pyproject.toml and constraints.txt have not changed.
+$(VENV)/.current: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Afterglow needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "setting up $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,embedded,s3,dev]'
+	@touch $@
+
+$(API_VENV)/.current: pyproject.toml constraints.txt
+	@echo "setting up $(API_VENV), which has no torch"
+	@$(PYTHON) -m venv $(API_VENV)
+	@$(API_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+demo: $(VENV)/.current  ## the whole cycle on generated data, in under three minutes
+	@$(BIN)/afterglow demo
+
+up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
+	@$(BIN)/afterglow up
+
+test: $(VENV)/.current $(API_VENV)/.current  ## all tests on real services, in under ten minutes
+	$(BIN)/python -m pytest -q
+	$(API_VENV)/bin/python -m pytest -q tests/api -p no:cacheprovider
+
+lint: $(VENV)/.current  ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+migrate: $(VENV)/.current  ## bring the database's schema up to date
+	@$(BIN)/afterglow migrate

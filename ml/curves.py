@@ -1,0 +1,97 @@
+"""What a report shows beside its tables: slices, calibration by bucket, confusion and threshold sweep.
+
+Scores and targets, float (N,), are on the scale of the kind's targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ml import metrics
+from ml.bundle import Bundle
+from ml.judgements.base import Judgement
+from ml.manifest import ManifestRow
+
+NUM_BUCKETS = 10
+SWEEP_STEPS = 20
+HOURS_A_BUCKET = 6
+
+
+def slices(
+    rows: Sequence[ManifestRow], table: Callable[[np.ndarray], dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Tables by phase and by time of day; `table` makes one of a bool (N,).
+
+    The time is UTC, as the manifest holds no longitude.
+    """
+    keys = {
+        "phase": [row.phase for row in rows],
+        "hour_utc": [_hours(row.captured_at.hour) for row in rows],
+    }
+    found = {}
+    for name, values in keys.items():
+        column = np.array(values)
+        found[name] = [{"value": str(value), **table(column == value)} for value in np.unique(column)]
+    return found
+
+
+def _hours(hour: int) -> str:
+    low = hour // HOURS_A_BUCKET * HOURS_A_BUCKET
+    return f"{low:02d}-{low + HOURS_A_BUCKET:02d}"
+
+
+def score_of_raw(judgement: Judgement, bundle: Bundle, raw: float) -> float:
+    """The score, on the targets' scale, that belongs to a `raw_score`."""
+    _, outputs = judgement.from_raw_score(raw, bundle.score_scale, bundle.head)
+    return float(judgement.scores({name: np.array([value]) for name, value in outputs.items()}, bundle.head)[0])
+
+
+def calibration_table(
+    judgement: Judgement, bundle: Bundle, scores: np.ndarray, targets: np.ndarray
+) -> list[dict[str, Any]]:
+    """Ten buckets of the score with `n`, mean score and mean label; empty buckets are left out."""
+    edges = [score_of_raw(judgement, bundle, step / NUM_BUCKETS) for step in range(NUM_BUCKETS + 1)]
+    bucket = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, NUM_BUCKETS - 1)
+    return [
+        {
+            "low": edges[number],
+            "high": edges[number + 1],
+            "n": int((bucket == number).sum()),
+            "mean_score": float(scores[bucket == number].mean()),
+            "mean_label": float(targets[bucket == number].mean()),
+        }
+        for number in range(NUM_BUCKETS)
+        if (bucket == number).any()
+    ]
+
+
+def classification(
+    judgement: Judgement, bundle: Bundle, rows: Sequence[ManifestRow], scores: np.ndarray, targets: np.ndarray
+) -> dict[str, Any]:
+    """`confusion` at the bundle's threshold, `threshold_sweep`, and `ece` where scores are probabilities.
+
+    All null where the kind does not know what is good.
+    """
+    if any(row.is_good is None for row in rows):
+        return {"confusion": None, "threshold_sweep": None, "ece": None}
+    positive = np.array([bool(row.is_good) for row in rows])
+    policy = bundle.threshold_policy
+    low, high = (float(bound) for bound in policy["scale"])
+    threshold = score_of_raw(judgement, bundle, (float(policy["threshold"]) - low) / (high - low))
+    sweep = [score_of_raw(judgement, bundle, step / SWEEP_STEPS) for step in range(1, SWEEP_STEPS)]
+    binary = bool(np.isin(targets, (0.0, 1.0)).all()) and score_of_raw(judgement, bundle, 1.0) == 1.0
+    return {
+        "confusion": _decisions(scores, positive, threshold),
+        "threshold_sweep": [_decisions(scores, positive, each) for each in sweep],
+        "ece": metrics.expected_calibration_error(scores, positive) if binary else None,
+    }
+
+
+def _decisions(scores: np.ndarray, positive: np.ndarray, threshold: float) -> dict[str, Any]:
+    found = metrics.decisions(scores >= threshold, positive, metrics.once(len(scores)))
+    counts = ("true_positive", "false_positive", "false_negative", "true_negative")
+    numbers = {name: int(values[0]) if name in counts else float(values[0]) for name, values in found.items()}
+    return {"threshold": threshold, "n": len(scores), **numbers}

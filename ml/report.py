@@ -1,0 +1,196 @@
+"""Evaluation reports: tables in which no number stands without its baseline, its n and its interval.
+
+Intervals are 95 % percentiles of a cluster bootstrap: whole groups are drawn, since frames of one webcam's day are
+almost one frame. All rows of a table are measured on the same draws, so that differences are paired.
+Source: Efron and Tibshirani 1993, chapters 8 and 13; drawing clusters: Field and Welsh 2007.
+
+Legend: `N` rows of the dataset, `B` replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ml.judgements.base import Judgement, MetricSpec
+
+FORMAT = 1
+REPLICATES = 2000
+SEED = 0
+LEVEL = (2.5, 97.5)
+"""Percentiles of the interval."""
+MODEL, BASELINE, ACTIVE = "model", "baseline", "active"
+FEW_ROWS, FEW_GROUPS = 30, 8
+"""Below either the interval itself is unreliable: the bootstrap needs some groups to draw from."""
+_CHUNK_NUMBERS = 2_000_000
+"""Numbers in one weighting array, 16 MB: larger ones are no faster."""
+
+
+class ReportError(ValueError):
+    """A report shows a number without baseline, n or interval; the message says which."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One line of a table: who answered, and what, on the table's rows."""
+
+    name: str
+    role: str
+    """`model`, `baseline` or `active`."""
+    scores: np.ndarray
+    """float (N,), on the scale of the targets."""
+    remark: str = ""
+    """Why its numbers must not be compared; then no comparison is made."""
+
+
+def draws(group_ids: Sequence[str], replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """Weightings of the rows, float (some of B, N), B in all: as many groups as there are, drawn with replacement.
+
+    With a single group rows are drawn instead: too narrow, but the table says so.
+    """
+    _, group_of = np.unique(np.asarray(group_ids, dtype=str), return_inverse=True)
+    num_groups = int(group_of.max()) + 1
+    if num_groups == 1:
+        group_of, num_groups = np.arange(len(group_of)), len(group_of)
+    random = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_NUMBERS // max(len(group_of), num_groups))
+    for start in range(0, replicates, chunk):
+        size = min(chunk, replicates - start)
+        counts = random.multinomial(num_groups, np.full(num_groups, 1.0 / num_groups), size=size)
+        yield counts[:, group_of].astype(np.float64)
+
+
+def interval(values: np.ndarray) -> list[float] | None:
+    """The 95 % percentile interval of replicates (B,), those that are NaN left out; None when all are."""
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0:
+        return None
+    low, high = np.percentile(defined, LEVEL)
+    return [float(low), float(high)]
+
+
+def table(
+    judgement: Judgement,
+    head: str,
+    entries: Sequence[Scores],
+    targets: np.ndarray,
+    group_ids: Sequence[str],
+    replicates: int = REPLICATES,
+    seed: int = SEED,
+) -> dict[str, Any]:
+    """Metrics of every entry on the same rows, with intervals, and the model compared with each other entry.
+
+    A metric that is undefined on these rows is null, and so is its interval. `replicates` under a row names the
+    metrics that were undefined in some draws, with the number used.
+    """
+    specs = judgement.metrics(head)
+    names = [spec.name for spec in specs]
+    drawn: dict[str, dict[str, list[np.ndarray]]] = {entry.name: {name: [] for name in names} for entry in entries}
+    for weights in draws(group_ids, replicates, seed):
+        for entry in entries:
+            measured = judgement.measure_many(entry.scores, targets, weights, head)
+            for name in names:
+                drawn[entry.name][name].append(measured[name])
+    samples = {entry: {name: np.concatenate(parts) for name, parts in each.items()} for entry, each in drawn.items()}
+    points = {entry.name: judgement.measure(entry.scores, targets, head) for entry in entries}
+    num_groups = len(set(group_ids))
+    content: dict[str, Any] = {
+        "n": len(targets),
+        "n_groups": num_groups,
+        "rows": [_row(entry, names, points[entry.name], samples[entry.name]) for entry in entries],
+        "comparisons": _comparisons(specs[0], entries, points, samples),
+    }
+    words = insufficient(len(targets), num_groups)
+    return {**content, "insufficient": words} if words else content
+
+
+def insufficient(num_rows: int, num_groups: int) -> str | None:
+    """Why the numbers of so few rows or groups prove little, in words; None when there are enough."""
+    if num_rows >= FEW_ROWS and num_groups >= FEW_GROUPS:
+        return None
+    words = f"only {num_rows} rows in {num_groups} group{'s' if num_groups != 1 else ''}: read these numbers as a hint"
+    return words + ("; the intervals draw single rows and are too narrow" if num_groups == 1 else "")
+
+
+def _row(entry: Scores, names: Sequence[str], point: dict[str, float], samples: dict[str, np.ndarray]) -> dict[str, Any]:
+    intervals = {name: interval(samples[name]) for name in names}
+    used = {name: int(np.isfinite(samples[name]).sum()) for name in names}
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "role": entry.role,
+        "metrics": {name: point[name] if math.isfinite(point[name]) and intervals[name] else None for name in names},
+        "intervals": {name: intervals[name] if math.isfinite(point[name]) else None for name in names},
+        "replicates": {name: used[name] for name in names if used[name] < len(samples[name])},
+    }
+    return {**row, "comparable": False, "remark": entry.remark} if entry.remark else row
+
+
+def _comparisons(
+    primary: MetricSpec,
+    entries: Sequence[Scores],
+    points: Mapping[str, dict[str, float]],
+    samples: Mapping[str, dict[str, np.ndarray]],
+) -> list[dict[str, Any]]:
+    """The model minus each other entry in the primary metric.
+
+    `better` means: strictly better than a baseline, no worse than the active model. `certain` means: the interval
+    lies wholly on the better side. An undefined difference is null and not better.
+    """
+    model = next(entry for entry in entries if entry.role == MODEL)
+    found = []
+    for entry in entries:
+        if entry.role == MODEL or entry.remark:
+            continue
+        difference = points[model.name][primary.name] - points[entry.name][primary.name]
+        bounds = interval(samples[model.name][primary.name] - samples[entry.name][primary.name])
+        sign = 1.0 if primary.higher_is_better else -1.0
+        defined = math.isfinite(difference) and bounds is not None
+        gain = sign * difference
+        found.append(
+            {
+                "against": entry.name,
+                "metric": primary.name,
+                "difference": difference if defined else None,
+                "interval": bounds if defined else None,
+                "better": bool(defined and (gain >= 0 if entry.role == ACTIVE else gain > 0)),
+                "certain": bool(bounds is not None and defined and min(sign * bounds[0], sign * bounds[1]) > 0),
+            }
+        )
+    return found
+
+
+def _check_table(where: str, content: Mapping[str, Any]) -> None:
+    for key in ("n", "n_groups"):
+        if not isinstance(content.get(key), int) or content[key] < 1:
+            raise ReportError(f"{where} does not say its {key}")
+    rows = content.get("rows") or []
+    if not any(row["role"] == MODEL for row in rows):
+        raise ReportError(f"{where} has no row of the model")
+    if not any(row["role"] == BASELINE for row in rows):
+        raise ReportError(f"{where} has no baseline row: a number without its baseline says nothing")
+    for row in rows:
+        for metric, value in row["metrics"].items():
+            bounds = row["intervals"].get(metric)
+            whole = isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, float) for b in bounds)
+            if value is not None and not (whole and bounds[0] <= bounds[1]):
+                raise ReportError(f"{where}: {metric} of {row['name']!r} has no interval")
+
+
+def validate(report: Mapping[str, Any]) -> None:
+    """Check a report before it is written.
+
+    Raises:
+        ReportError: A table lacks a baseline row, its n, or an interval; or the headline is missing.
+    """
+    subsets = report.get("subsets") or {}
+    if report.get("headline") not in subsets:
+        raise ReportError(f"the report has no table for its headline {report.get('headline')!r}")
+    for name, content in subsets.items():
+        _check_table(f"subset {name}", content)
+    for name, entries in (report.get("slices") or {}).items():
+        for content in entries:
+            _check_table(f"slice {name}={content.get('value')}", content)

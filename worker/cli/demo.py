@@ -1,0 +1,304 @@
+"""The demo: the whole cycle on GENERATED frames and simulated raters, over the same path that real data takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from db.engine import session_scope
+from db.queries import access
+from db.settings import state_settings
+from ml.demo.raters import make_raters, votes_for
+from ml.demo.sky import Frame, make_frames, make_webcams, render, to_jpeg
+from ml.training.recipe import read_recipe_file
+from worker.cli.data import count_lines
+from worker.cli.errors import explain
+from worker.cli.models import print_report
+from worker.cli.output import console, print_table
+from worker.importers.snapshots import import_snapshots
+from worker.places import file_store
+from worker.up import choose_port, running_services
+
+SEED = 20
+MEAN_VOTES = 2.5
+SCORED_FRAMES = 60
+DEMO_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "demo.yaml"
+UP_TIMEOUT_S = 90.0
+
+
+class DemoFailed(Exception):
+    """A step of the demo did not do what it must; the message says which."""
+
+
+@dataclass
+class Steps:
+    """Numbers the steps and times them."""
+
+    number: int = 0
+    started: float = 0.0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """One step, announced before and timed after."""
+        self.number += 1
+        console.print(f"[bold]{self.number}. {title}[/bold]")
+        start = time.monotonic()
+        yield
+        console.print(f"   [dim]{time.monotonic() - start:.1f} s[/dim]")
+
+
+def run_demo(directory: Path | None, *, num_webcams: int, num_days: int) -> int:
+    """Run the demo from nothing to a scored frame; returns the exit code."""
+    import os
+
+    home = (directory or state_settings().resolved_data_dir / "demo").resolve()
+    marker = home / ".afterglow-demo"
+    if home.exists() and any(home.iterdir()) and not marker.exists():
+        console.print(f"{home} is not empty and was not made by a demo: choose another --directory")
+        return 1
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    marker.touch()
+    os.environ["AFTERGLOW_DATA_DIR"] = str(home / "data")
+    state_settings.cache_clear()
+    console.print(
+        "Everything below is GENERATED: frames are drawn, raters are simulated. The figures say that the cycle works, "
+        "not how good a model of real sunsets is.\n"
+    )
+    began = time.monotonic()
+    try:
+        _cycle(home, Steps(), num_webcams, num_days)
+    except DemoFailed as error:
+        console.print(f"the demo failed: {error}")
+        return 1
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        console.print(f"the demo failed: {message}")
+        return 1
+    console.print(
+        f"done in {time.monotonic() - began:.0f} s; the data is in {home}, `afterglow --data-dir {home / 'data'} up` serves it"
+    )
+    return 0
+
+
+def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
+    with steps.step(f"Generate {num_webcams} webcams over {num_days} days, and simulated raters with bias and noise"):
+        frames = make_frames(make_webcams(num_webcams, SEED), num_days, SEED, frames_per_day=1)
+        table = _write_frames(home, frames)
+    port = choose_port("127.0.0.1", None)
+    with steps.step(f"Start Postgres, Redis, server, workers and clock on port {port}"):
+        up = _start_up(home, port)
+    try:
+        with running_services(), _client(port) as client:
+            with steps.step("Import the frames and their ratings"):
+                report = import_snapshots(table, home / "frames", file_store())
+                console.print(f"   {report.imported} rows imported, {len(report.refused)} refused, "
+                              f"{report.webcams_added} webcams, {report.ratings_added} ratings")  # fmt: skip
+                again = import_snapshots(table, home / "frames", file_store())
+                console.print(f"   imported once more: {again.imported} new, {again.known} already known")
+            _learn(client, steps)
+            _use(client, steps, home, frames)
+    finally:
+        up.terminate()
+        up.wait(timeout=60)
+
+
+def _learn(client: httpx.Client, steps: Steps) -> None:
+    with steps.step("Export a dataset (job)"):
+        job = _job(client, _post(client, "/v1/datasets", {"kind": "rating"})["job"]["id"])
+        dataset = _get(client, f"/v1/datasets/{job['result']['dataset_id']}")
+        for line in count_lines(dataset["counts"]):
+            console.print(f"   {line}")
+    with steps.step("Train, export to ONNX, register and evaluate (jobs on a Celery worker)"):
+        recipe = read_recipe_file(DEMO_RECIPE)
+        answer = _post(client, "/v1/training-runs", {"kind": "rating", "recipe": recipe, "dataset_id": dataset["id"]})
+        _job(client, answer["job"]["id"])
+        version = answer["run"]["model_version"]
+    report = _get(client, f"/v1/models/{version}/evaluation")["report"]
+    console.print()
+    print_report(report)
+    with steps.step(f"Promote {version}"):
+        verdict = _post(client, f"/v1/models/{version}/promote", {})
+        console.print(f"   {verdict['verdict']['sentence']}")
+        _wait_until_served(client, version)
+
+
+def _use(client: httpx.Client, steps: Steps, home: Path, frames: list[Frame]) -> None:
+    chosen = frames[-SCORED_FRAMES:]
+    with steps.step(f"Score {len(chosen)} frames over HTTP"):
+        answers = [_score(client, home, frame) for frame in chosen]
+        kept = sum(answer["capture"]["captured"] for answer in answers)
+        console.print(f"   {sum(a['pathTaken'] == 'onnx' for a in answers)} scored, {kept} captured by the gate")
+    with steps.step("Where model and people disagree most"):
+        _show_disagreements(client)
+    console.print("One scored frame, as curl shows it:")
+    frame = chosen[0]
+    console.print(
+        f"  curl -X POST '{client.base_url}v1/score?source=windy&webcam={frame.webcam.id}' "
+        f"-H 'Authorization: Bearer ag_...' --data-binary @{_frame_name(frame)}",
+        style="dim",
+    )
+    print(json.dumps(answers[0], indent=2))
+
+
+def _frame_name(frame: Frame) -> str:
+    return f"{frame.webcam.id}_{frame.captured_at:%Y%m%dT%H%M%S}.jpg"
+
+
+def _write_frames(home: Path, frames: list[Frame]) -> Path:
+    """Draw the frames and write the CSV that an import takes, one row a rating."""
+    (home / "frames").mkdir()
+    for frame in frames:
+        (home / "frames" / _frame_name(frame)).write_bytes(to_jpeg(render(frame)))
+    raters = make_raters(6, SEED)
+    table = home / "generated_labels.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            (
+                "image",
+                "webcam",
+                "phase",
+                "captured_at",
+                "rating",
+                "rater",
+                "title",
+                "lat",
+                "lng",
+                "region",
+                "label_source",
+            )
+        )
+        for index, rater, rating in votes_for(frames, raters, MEAN_VOTES, SEED):
+            frame = frames[index]
+            cam = frame.webcam
+            writer.writerow((_frame_name(frame), cam.id, frame.phase, frame.captured_at.isoformat(), rating, rater,
+                             cam.title, cam.lat, cam.lng, cam.region, "generated"))  # fmt: skip
+    console.print(f"   {len(frames)} frames; raters: " + ", ".join(
+        f"{r.name} (bias {r.bias:+.2f}, noise {r.noise_sd:.2f})" for r in raters
+    ))  # fmt: skip
+    return table
+
+
+def _start_up(home: Path, port: int) -> subprocess.Popen[bytes]:
+    log = (home / "up.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.cli.main", "up", "--port", str(port)], stdout=log, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1.0, trust_env=False).is_success:
+                return process
+        except httpx.TransportError:
+            time.sleep(0.2)
+    process.terminate()
+    raise DemoFailed(f"the server did not start: {(home / 'up.log').read_text(errors='replace')[-2000:]}")
+
+
+@contextmanager
+def _client(port: int) -> Iterator[httpx.Client]:
+    with session_scope() as session:
+        _, key = access.add_key(session, name="demo", scopes=["admin"])
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60.0, trust_env=False) as client:
+        yield client
+
+
+def _checked(answer: httpx.Response) -> Any:
+    if answer.is_error:
+        raise DemoFailed(
+            f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text}"
+        )
+    return answer.json()
+
+
+def _get(client: httpx.Client, path: str) -> Any:
+    return _checked(client.get(path))
+
+
+def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> Any:
+    return _checked(client.post(path, json=body))
+
+
+def _job(client: httpx.Client, job_id: int) -> Any:
+    """Follow a job and its follow-ups over HTTP; returns the first one's row."""
+    job = _wait_for(client, job_id)
+    for follow_up in job["follow_up_ids"]:
+        _job(client, follow_up)
+    return job
+
+
+def _wait_for(client: httpx.Client, job_id: int) -> Any:
+    said = ""
+    while True:
+        job = _get(client, f"/v1/jobs/{job_id}")
+        now = f"   {job['kind']}: {job['state']} {job['progress']:.0%} {job['message'] or ''}"
+        if job["state"] in ("succeeded", "failed", "cancelled", "dead"):
+            break
+        if now != said and sys.stderr.isatty():
+            print(f"\r{now[:110]:<110}", end="", file=sys.stderr, flush=True)
+            said = now
+        time.sleep(0.3)
+    if sys.stderr.isatty():
+        print("\r" + " " * 110 + "\r", end="", file=sys.stderr)
+    if job["state"] != "succeeded":
+        raise DemoFailed(f"job {job_id} ({job['kind']}) {job['state']}: {job['reason']}")
+    worker = next((e["worker"] for e in job["events"] if e["event"] == "started"), "?")
+    console.print(f"   {job['kind']}: succeeded on {worker}")
+    return job
+
+
+def _wait_until_served(client: httpx.Client, version: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if version in client.get("/readyz").text:
+            return
+        time.sleep(0.2)
+    raise DemoFailed(f"the server did not take up {version} within 30 s: {client.get('/readyz').text}")
+
+
+def _score(client: httpx.Client, home: Path, frame: Frame) -> Any:
+    return _checked(
+        client.post(
+            "/v1/score",
+            params={"source": "windy", "webcam": frame.webcam.id, "phase": frame.phase,
+                    "captured_at": frame.captured_at.isoformat()},
+            content=(home / "frames" / _frame_name(frame)).read_bytes(),
+            headers={"Content-Type": "image/jpeg"},
+        )
+    )  # fmt: skip
+
+
+def _show_disagreements(client: httpx.Client) -> None:
+    """Rated snapshots on which the model's score and the people's mean are farthest apart."""
+    rows: list[dict[str, Any]] = []
+    after = 0
+    while True:
+        page = _get(client, f"/v1/snapshots?rated=true&limit=200&after_id={after}")["items"]
+        if not page:
+            break
+        rows += [row for row in page if row["ai_rating"] is not None and row["calculated_rating"] is not None]
+        after = page[-1]["id"]
+    rows.sort(key=lambda row: -abs(row["ai_rating"] - row["calculated_rating"]))
+    if not rows:
+        console.print("   none of the scored frames has ratings yet")
+        return
+    print_table(
+        ("snapshot", "webcam", "people", "model", "apart"),
+        [(r["id"], r["webcam_id"], f"{r['calculated_rating']:.2f}", f"{r['ai_rating']:.2f}",
+          f"{abs(r['ai_rating'] - r['calculated_rating']):.2f}") for r in rows[:5]],
+    )  # fmt: skip
