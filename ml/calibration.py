@@ -162,7 +162,7 @@ def fit_isotonic(outputs: np.ndarray, targets: np.ndarray, min_block: int = ISOT
     means rise; each pooled block is one knot, so that no plateau makes ties inside the map, and the outermost lines
     go on to the outermost rows. With fewer than two blocks the map is linear.
     """
-    from sklearn.isotonic import IsotonicRegression  # type: ignore[import-untyped]
+    from sklearn.isotonic import IsotonicRegression
 
     x, y = _finite(outputs, targets)
     num_blocks = min(ISOTONIC_MAX_KNOTS, len(x) // min_block)

@@ -14,15 +14,16 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ml import report as reports
-from ml.baselines import baseline_scores, baseline_scores_out_of_fold
+from ml.baselines import baseline_scores_out_of_fold
 from ml.bundle import bundle_sha256
 from ml.curves import calibration_table, classification, slices
 from ml.events import Progress, finite, run_verb
@@ -49,6 +50,8 @@ class Evaluated:
     entries: list[reports.Scores]
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     """The bundle's named outputs, each (N,); empty where it was not run."""
+    baselines: Callable[[Sequence[ManifestRow]], dict[str, np.ndarray]] | None = None
+    """Baselines of any of these rows; None where they belong to all rows together, as out of fold."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -61,9 +64,13 @@ class Evaluated:
         return next(entry.scores for entry in self.entries if entry.role == reports.MODEL)
 
     def part(self, chosen: np.ndarray) -> Evaluated:
-        """The rows where `chosen`, bool (N,), is true."""
+        """The rows where `chosen`, bool (N,), is true, with the baselines that mean something for them."""
+        rows = [row for row, keep in zip(self.rows, chosen, strict=True) if keep]
         entries = [reports.Scores(each.name, each.role, each.scores[chosen], each.remark) for each in self.entries]
-        return Evaluated([row for row, keep in zip(self.rows, chosen, strict=True) if keep], entries)
+        if self.baselines is not None:
+            listed = self.baselines(rows)  # the mean of a webcam is none where no row's webcam was seen
+            entries = [each for each in entries if each.role != reports.BASELINE or each.name in listed]
+        return Evaluated(rows, entries, baselines=self.baselines)
 
     def table(self, judgement: Judgement, head: str, replicates: int) -> dict[str, Any]:
         """The table of these rows."""
@@ -149,6 +156,8 @@ def _rival(active: Path | None, scorer: Scorer) -> tuple[Scorer | None, list[str
         return None, []
     rival = Scorer.load(active, threads=_threads())
     mine, theirs = scorer.bundle, rival.bundle
+    if mine.model_version == theirs.model_version:
+        return None, [f"{mine.model_version} is the active model itself, so it is compared with baselines only"]
     if (mine.kind, mine.kind_version, mine.head) == (theirs.kind, theirs.kind_version, theirs.head):
         return rival, []
     return None, [
@@ -190,9 +199,10 @@ def _test(
     if rival is not None:
         theirs = judgement.scores(_serve(rival, store, rows, progress.part(0.5, 1.0)), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs))
-    for name, scores in baseline_scores(judgement, learned, rows, head).items():
+    baselines = partial(judgement.baselines, learned, head=head)
+    for name, scores in baselines(rows).items():
         entries.append(reports.Scores(name, reports.BASELINE, scores))
-    return Evaluated(rows, entries, outputs)
+    return Evaluated(rows, entries, outputs, baselines)
 
 
 def _out_of_fold(
@@ -287,9 +297,7 @@ def _compare_on_test(subsets: dict[str, dict[str, Any]], active: str, notes: lis
     notes.append(f"there are no test rows, so the active {active} cannot be compared fairly: its scores are in sample")
 
 
-def _write_predictions(
-    path: Path, outputs: Sequence[str], tested: Evaluated | None, folded: Evaluated | None
-) -> None:
+def _write_predictions(path: Path, outputs: Sequence[str], tested: Evaluated | None, folded: Evaluated | None) -> None:
     """One line a row: `score` and the named outputs are what the bundle serves, `out_of_fold_score` is the folds'."""
     served: dict[int, list[float]] = {}
     if tested is not None:

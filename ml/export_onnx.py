@@ -22,9 +22,11 @@ import onnx
 import torch
 from PIL import Image
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from ml.bundle import FORMAT, check_version_name, write_bundle
 from ml.events import Progress, VerbError, run_verb
+from ml.features.backbones import Encoder
 from ml.images.decode import Pixels, to_model_input
 from ml.images.store import FileStore
 from ml.inference import INPUT_NAME, Scorer, open_session, run_graph
@@ -73,18 +75,18 @@ def export(run_dir: Path, version: str, store: str, manifest: Path, out: Path) -
     size = int(run.facts["input_size"][0])
     golden = golden_images()
     graph = GraphModel(run).eval()
-    progress.report(0.1, "writing the graph")
-    with torch.inference_mode():
-        names = tuple(graph.named(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
-    facts = _facts(run, version, manifest_sha256(rows), names)
-    model = export_graph(graph, size, names, facts)
-
     reader = ImageReader(FileStore(store), size)
     hashes = [str(row.image_sha256) for row in rows if row.split is not None][:PARITY_IMAGES]
     pixels = [to_model_input(data, size, size) for data in golden.values()]
     pixels += [reader.read(sha256) for sha256 in hashes]
-    progress.report(0.6, f"comparing onnxruntime with torch on {len(pixels)} images")
-    by_torch, by_onnx = _outputs_of_torch(graph, pixels), _outputs_of_onnx(model, names, pixels)
+    by_torch = _outputs_of_torch(graph, pixels)
+    names = tuple(by_torch)
+    facts = _facts(run, version, manifest_sha256(rows), names)
+    progress.report(0.2, "writing the graph")
+    _for_export(run.model.encoder)
+    model = export_graph(graph, size, names, facts)
+    progress.report(0.8, f"comparing onnxruntime with torch on {len(pixels)} images")
+    by_onnx = _outputs_of_onnx(model, names, pixels)
     largest = max(float(np.abs(by_torch[name] - by_onnx[name]).max()) for name in names)
     if not largest <= PARITY_TOLERANCE:
         raise ParityError(
@@ -192,8 +194,19 @@ def _facts(run: TrainedRun, version: str, dataset_sha256: str, names: Sequence[s
 
 def _outputs_of_torch(graph: GraphModel, pixels: Sequence[Pixels]) -> dict[str, np.ndarray]:
     with torch.inference_mode():
-        each = [graph.named(torch.from_numpy(image[None].copy())) for image in pixels]
-    return {name: np.concatenate([outputs[name].numpy() for outputs in each]) for name in each[0]}
+        outputs = graph.named(torch.from_numpy(np.stack(pixels)))
+    return {name: values.numpy() for name, values in outputs.items()}
+
+
+def _for_export(encoder: Encoder) -> None:
+    """Fold batch norm into the convolutions and forbid in-place work: the same function, exported in a third of the time.
+
+    The parity check compares with the model as it was before.
+    """
+    encoder.net = fuse(encoder.net)
+    for module in encoder.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
 
 
 def _outputs_of_onnx(model: bytes, names: Sequence[str], pixels: Sequence[Pixels]) -> dict[str, np.ndarray]:

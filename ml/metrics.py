@@ -25,7 +25,9 @@ def once(num_rows: int) -> np.ndarray:
 
 def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """`above / below`, NaN where `below` is 0."""
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+    quotient = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    return quotient
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -85,7 +87,7 @@ def mae(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def rmse(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Root mean squared error, in units of the target; lower is better."""
-    return np.sqrt(_mean((scores - targets) ** 2, weights))
+    return np.asarray(np.sqrt(_mean((scores - targets) ** 2, weights)))
 
 
 def r2(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:

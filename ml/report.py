@@ -116,7 +116,9 @@ def insufficient(num_rows: int, num_groups: int) -> str | None:
     return words + ("; the intervals draw single rows and are too narrow" if num_groups == 1 else "")
 
 
-def _row(entry: Scores, names: Sequence[str], point: dict[str, float], samples: dict[str, np.ndarray]) -> dict[str, Any]:
+def _row(
+    entry: Scores, names: Sequence[str], point: dict[str, float], samples: dict[str, np.ndarray]
+) -> dict[str, Any]:
     intervals = {name: interval(samples[name]) for name in names}
     used = {name: int(np.isfinite(samples[name]).sum()) for name in names}
     row: dict[str, Any] = {

@@ -15,6 +15,7 @@ from db.engine import session_scope
 from db.queries import jobs
 from db.queries.jobs import Claim
 from db.queries.models import RUN_STATUS, end_run
+from worker.places import sweep_work_directory
 from worker.settings import worker_settings
 
 log = structlog.get_logger("jobs")
@@ -147,6 +148,7 @@ def _run_claimed(context: JobContext) -> str | None:
             finish.effects(session)
             if not jobs.finish_job(session, claim, "succeeded", result=finish.result):
                 raise FenceLost()
+        sweep_work_directory(claim.job_id)
         return "succeeded"
     except FenceLost:
         log.warning("fence lost", job=claim.job_id, attempt=claim.attempt)
@@ -157,7 +159,8 @@ def _run_claimed(context: JobContext) -> str | None:
         return _end(context, "failed", str(error))
     except Exception as error:
         log.exception("attempt failed", job=claim.job_id, attempt=claim.attempt)
-        reason = f"{type(error).__name__}: {error}"[:2000]
+        told = getattr(error, "orig", None) or error  # of a database error only what the database said
+        reason = f"{type(error).__name__}: {told}"[:2000]
         with session_scope() as session:
             state = jobs.give_back_job(session, claim, reason)
             if state in ("dead", "cancelled"):

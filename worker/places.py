@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from db.settings import state_settings
@@ -18,6 +19,11 @@ def work_directory(job_id: int, attempt: int) -> Path:
     directory = state_settings().resolved_data_dir / "work" / f"job-{job_id}" / f"attempt-{attempt}"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def sweep_work_directory(job_id: int) -> None:
+    """Remove what all attempts of a finished job left on this machine's disk; its results are in the store."""
+    shutil.rmtree(state_settings().resolved_data_dir / "work" / f"job-{job_id}", ignore_errors=True)
 
 
 def feature_cache() -> Path:

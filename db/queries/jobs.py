@@ -211,9 +211,9 @@ def finish_job(
     row = session.execute(
         text(
             f"""
-            UPDATE jobs SET state = :state, result = CAST(:result AS jsonb), reason = :reason,
+            UPDATE jobs SET state = CAST(:state AS text), result = CAST(:result AS jsonb), reason = :reason,
                    finished_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL,
-                   progress = CASE WHEN :state = 'succeeded' THEN 1 ELSE progress END
+                   progress = CASE WHEN CAST(:state AS text) = 'succeeded' THEN 1 ELSE progress END
             WHERE {_FENCE} RETURNING id
             """
         ),
@@ -298,3 +298,8 @@ def cancel_job(session: Session, job_id: int) -> Job:
 def is_final(state: str) -> bool:
     """Whether a job in this state will not change any more."""
     return state in FINAL_STATES
+
+
+def count_jobs(session: Session) -> dict[str, int]:
+    """State -> number of jobs in it; states without one are left out."""
+    return {row.state: row.n for row in session.execute(text("SELECT state, count(*) AS n FROM jobs GROUP BY state"))}

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from db.errors import Conflict
 from db.queries.webcams import get_snapshot
-from db.tables import RatingEvent, WebcamSnapshotRating
+from db.tables import RatingEvent, WebcamSnapshot, WebcamSnapshotRating
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def recompute_rating(session: Session, snapshot_id: int) -> None:
         ),
         {"id": snapshot_id},
     )
-    session.expire_all()
+    session.get(WebcamSnapshot, snapshot_id, populate_existing=True)
 
 
 def list_ratings(session: Session, snapshot_id: int) -> Sequence[WebcamSnapshotRating]:

@@ -152,12 +152,18 @@ def add_provenance(session: Session, labels: Iterable[Mapping[str, Any]], rating
     _insert_many(session, ModelTrainingSnapshotRating, ratings, ["training_run_id", "snapshot_id", "user_session_id"])
 
 
-def provenance(session: Session, run_id: int) -> Sequence[ModelTrainingSnapshotLabel]:
-    """The rows of a run, in order of snapshot."""
+def provenance(
+    session: Session, run_id: int, *, after_snapshot_id: int = 0, limit: int | None = None
+) -> Sequence[ModelTrainingSnapshotLabel]:
+    """The rows of a run in order of snapshot, after `after_snapshot_id`; all of them without a limit."""
     return session.exec(
         select(ModelTrainingSnapshotLabel)
-        .where(col(ModelTrainingSnapshotLabel.training_run_id) == run_id)
+        .where(
+            col(ModelTrainingSnapshotLabel.training_run_id) == run_id,
+            col(ModelTrainingSnapshotLabel.snapshot_id) > after_snapshot_id,
+        )
         .order_by(col(ModelTrainingSnapshotLabel.snapshot_id))
+        .limit(limit)
     ).all()
 
 

@@ -52,6 +52,16 @@ def get_webcam(session: Session, webcam_id: int) -> Webcam:
     return webcam
 
 
+def list_webcams(
+    session: Session, *, source: str | None = None, after_id: int = 0, limit: int = 50
+) -> Sequence[Webcam]:
+    """Webcams in order of id, after `after_id`."""
+    query = select(Webcam).where(col(Webcam.id) > after_id)
+    if source is not None:
+        query = query.where(col(Webcam.source) == source)
+    return session.exec(query.order_by(col(Webcam.id)).limit(limit)).all()
+
+
 def lock_webcam(session: Session, webcam_id: int) -> Webcam:
     """The webcam of this id, locked until the end of the transaction, so that two captures do not race."""
     webcam = session.exec(select(Webcam).where(col(Webcam.id) == webcam_id).with_for_update()).one_or_none()
@@ -102,6 +112,21 @@ def get_snapshot(session: Session, snapshot_id: int) -> WebcamSnapshot:
     return snapshot
 
 
+def find_snapshot(
+    session: Session, webcam_id: int, captured_at: datetime, image_sha256: str
+) -> WebcamSnapshot | None:
+    """The snapshot of this webcam, time and image content, if it was kept."""
+    return session.exec(
+        select(WebcamSnapshot)
+        .where(
+            col(WebcamSnapshot.webcam_id) == webcam_id,
+            col(WebcamSnapshot.captured_at) == captured_at,
+            col(WebcamSnapshot.image_sha256) == image_sha256,
+        )
+        .limit(1)
+    ).first()
+
+
 def list_snapshots(
     session: Session,
     *,
@@ -120,6 +145,19 @@ def list_snapshots(
     if rated is not None:
         query = query.where(col(WebcamSnapshot.rating_count) > 0 if rated else col(WebcamSnapshot.rating_count) == 0)
     return session.exec(query.order_by(col(WebcamSnapshot.id)).limit(limit)).all()
+
+
+def snapshot_images(session: Session, snapshot_ids: Sequence[int]) -> dict[int, str | None]:
+    """Snapshot -> sha256 of its image (null where it was never fetched), for those of the ids that exist."""
+    found: dict[int, str | None] = {}
+    for start in range(0, len(snapshot_ids), 10_000):
+        rows = session.execute(
+            select(WebcamSnapshot.id, WebcamSnapshot.image_sha256).where(
+                col(WebcamSnapshot.id).in_(snapshot_ids[start : start + 10_000])
+            )
+        )
+        found.update({row.id: row.image_sha256 for row in rows})
+    return found
 
 
 def recent_snapshot(

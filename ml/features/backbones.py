@@ -101,6 +101,9 @@ class Encoder(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalise, run the network, pool."""
         planes = pixels.permute(0, 3, 1, 2).float() / 255.0
+        if torch.is_grad_enabled():
+            # On a CPU, resnet18 trains twice as fast on contiguous planes; without gradients channels last is faster.
+            planes = planes.contiguous()
         features: torch.Tensor = self.net((planes - self.mean) / self.std)
         return features
 

@@ -206,7 +206,7 @@ class Rating(Judgement):
     # -- numpy -------------------------------------------------------------------------------------------------------
 
     def fit_calibration(self, outputs: np.ndarray, targets: np.ndarray, head: str, method: str) -> Calibration:
-        """Regression: `auto` is linear, isotonic from 300 rows on. Binary: `auto` is platt, `none` the plain sigmoid."""
+        """Regression: `auto` is linear, from 300 rows on isotonic. Binary: `auto` is platt, `none` the sigmoid."""
         self._check_head(head)
         known = ("auto", "none", "platt", "isotonic") if head == "binary" else ("auto", *calibrations.METHODS)
         if method not in known:
@@ -228,7 +228,7 @@ class Rating(Judgement):
             "raw_score": raw, "ai_rating": scale.from_raw(raw)
         }  # fmt: skip
 
-    def decode(self, outputs: dict[str, np.ndarray], scale: Scale, head: str) -> list[BaseModel]:
+    def decode(self, outputs: dict[str, np.ndarray], scale: Scale, head: str) -> list[BaseModel]:  # noqa: ARG002
         """One RatingPrediction per item."""
         self._check_head(head)
         raw = np.ravel(outputs["raw_score"])
@@ -333,7 +333,8 @@ class Rating(Judgement):
             )
         if prediction.ai_rating is None and prediction.p_good is not None:
             return abs(prediction.p_good - float(self.is_good(label.rating)))
-        return abs(LABEL_SCALE.from_raw(prediction.raw_score) - label.rating) / (LABEL_SCALE.high - LABEL_SCALE.low)
+        predicted = float(LABEL_SCALE.from_raw(prediction.raw_score))
+        return abs(predicted - label.rating) / (LABEL_SCALE.high - LABEL_SCALE.low)
 
 
 def _target_of(row: ManifestRow) -> float:

@@ -44,7 +44,7 @@ class Recipe(BaseModel):
     """Step size of AdamW for the backbone, where it is trained."""
     weight_decay: float = Field(1e-2, ge=0)
     """Decoupled weight decay of AdamW."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     """Dropout before the head's last layer."""
     crop: float = Field(0.1, ge=0, le=0.5)
     """Augmentation: largest share of a side that is cut away at random (not with frozen features)."""

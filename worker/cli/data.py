@@ -107,10 +107,10 @@ def export(
 
 def count_lines(counts: dict) -> list[str]:  # type: ignore[type-arg]
     """What an export kept and dropped, in words."""
-    kept = counts["kept"]
+    splits = counts["splits"]
     lines = [
-        f"kept {sum(kept[split] for split in ('train', 'val', 'test'))} of {counts['total']}: "
-        f"{kept['train']} train, {kept['val']} val, {kept['test']} test"
+        f"kept {counts['kept']} of {counts['total']}: {splits['train']} train, {splits['val']} val, {splits['test']} test "
+        f"({counts['test_unseen']} of webcams held out, {counts['test_seen']} of webcams seen)"
     ]
     for reason, number in sorted(counts["excluded"].items()):
         hint = " (gate min_rating_count)" if reason == "rating-count-below-minimum" else ""

@@ -23,7 +23,8 @@ class CaptureVerdict:
     captured: bool
     """A new snapshot was kept."""
     reason: str
-    """`above-threshold`, `below-threshold`, `explored`, `reused`, `unchanged` (same picture as before) or `no-score`."""
+    """`above-threshold`, `below-threshold`, `explored`, `known` (this very frame was kept before), `reused`,
+    `unchanged` (same picture as before) or `no-score`."""
     snapshot_id: int | None
     """The snapshot that stands for the frame: the new one, or the reused one."""
     sampling_probability: float | None
@@ -53,6 +54,9 @@ def capture(
     frames is kept with its probability, or recall below the gate could never be measured.
     """
     assert webcam.id is not None
+    known = webcams.find_snapshot(session, webcam.id, captured_at, info.sha256)
+    if known is not None:
+        return CaptureVerdict(False, "known", known.id, known.sampling_probability)
     probability = 1.0 if above else exploration_share
     if not above and not is_explored(info.sha256, exploration_share):
         return CaptureVerdict(False, "below-threshold", None, probability if probability > 0 else None)

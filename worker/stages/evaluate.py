@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from sqlmodel import Session
@@ -67,7 +66,6 @@ def run(context: JobContext) -> Finish:
             artifact_key=key,
         )
         result["evaluation_id"] = row.id
-        shutil.rmtree(directory, ignore_errors=True)
 
     return Finish(result, effects)
 

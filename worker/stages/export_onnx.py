@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 from sqlmodel import Session
 
@@ -65,7 +64,6 @@ def run(context: JobContext) -> Finish:
             {"model_version": training.model_version},
             parent_id=context.claim.job_id,
         )
-        shutil.rmtree(directory, ignore_errors=True)
 
     return Finish({"model_version": training.model_version, "bundle_sha256": digest, **_small(result)}, effects)
 

@@ -61,7 +61,6 @@ def run(context: JobContext) -> Finish:
             {"model_version": training.model_version, "fresh": True},
             parent_id=context.claim.job_id,
         )
-        shutil.rmtree(directory, ignore_errors=True)
 
     return Finish({"model_version": training.model_version, "bundle_sha256": digest}, effects)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import dataset_rows, export_now
 from worker.training_process import run_verb
 
+RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "notes", "seconds")
 WEIGHTS_SUFFIXES = (".safetensors", ".pth")
 
 
@@ -68,9 +68,9 @@ def run(context: JobContext) -> Finish:
         row.params_json = {**row.params_json, "training": _facts_to_keep(facts)}
         session.add(row)
         submit(session, "export_onnx", {}, parent_id=context.claim.job_id, run_id=run_id)
-        shutil.rmtree(directory, ignore_errors=True)
 
-    return Finish({"model_version": training.model_version, **result}, effects)
+    shown = {key: result[key] for key in RESULT_FACTS if key in result}
+    return Finish({"model_version": training.model_version, **shown}, effects)
 
 
 def _facts_to_keep(facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Taking in a model that was trained elsewhere: the run, its labels and its bundle, as one unit of work."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from sqlmodel import Session
+
+from api.errors import InvalidInput
+from api.schemas.training import ForeignLabel, ForeignRun
+from db.errors import Conflict
+from db.queries import models, webcams
+from db.tables import Job, ModelTrainingRun
+from ml.bundle import BUNDLE_FILE, MAX_DESCRIPTION_BYTES, MODEL_FILE
+from ml.images.store import FileStore
+from ml.judgements import judgement
+from worker.queue import submit
+
+MAX_MEMBERS = 1000
+MAX_UNPACKED_BYTES = 2 << 30
+_MEMBER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+
+
+def check_bundle_zip(path: Path, run: ForeignRun) -> None:
+    """Refuse an archive that is no bundle of this run, before anything is written. The job looks deeper.
+
+    Raises:
+        InvalidInput: It is no zip, holds links, odd names or too much, or is of another version or kind.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [each for each in archive.infolist() if not each.is_dir()]
+            _check_members(members)
+            with archive.open(BUNDLE_FILE) as stream:
+                facts = json.loads(stream.read(MAX_DESCRIPTION_BYTES))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise InvalidInput("body.bundle", f"is not a zip file that can be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("body.bundle", f"{BUNDLE_FILE} in it is not JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise InvalidInput("body.bundle", f"{BUNDLE_FILE} in it must hold a JSON object")
+    for name, expected in (("model_version", run.model_version), ("kind", run.kind)):
+        if facts.get(name) != expected:
+            raise InvalidInput(
+                "body.bundle",
+                f"is of {name} {ascii(facts.get(name))[:120]}, but `run` says {expected!r}; make them equal",
+            )
+
+
+def _check_members(members: list[zipfile.ZipInfo]) -> None:
+    names = {each.filename for each in members}
+    for needed in (BUNDLE_FILE, MODEL_FILE):
+        if needed not in names:
+            raise InvalidInput(
+                "body.bundle", f"holds no {needed}; zip the content of the bundle's directory, not the directory itself"
+            )
+    if len(members) > MAX_MEMBERS or sum(each.file_size for each in members) > MAX_UNPACKED_BYTES:
+        raise InvalidInput("body.bundle", f"holds more than {MAX_MEMBERS} files or {MAX_UNPACKED_BYTES >> 30} GiB")
+    for each in members:
+        if not _MEMBER.fullmatch(each.filename) or stat.S_ISLNK(each.external_attr >> 16):
+            raise InvalidInput(
+                "body.bundle", f"holds {ascii(each.filename)[:120]}, which is no plain relative file name"
+            )
+
+
+def register_run(
+    session: Session, store: FileStore, run: ForeignRun, bundle: Path, bundle_sha256: str
+) -> tuple[ModelTrainingRun, Job]:
+    """Record the run with its labels, keep the archive, and submit the job that makes a model version of it.
+
+    Raises:
+        Conflict: A run of this version exists.
+        InvalidInput: A label is of a snapshot that is not known or has no image, or two are of the same.
+        UnknownKind: There is no such kind.
+    """
+    judgement(run.kind)
+    if models.find_run(session, run.model_version) is not None:
+        raise Conflict(
+            f"there is a training run of {run.model_version} already; a version never changes, choose another"
+        )
+    images = _images_of(session, run.labels)
+    key = f"uploads/{bundle_sha256}.zip"
+    row = models.add_run(
+        session,
+        model_version=run.model_version,
+        kind=run.kind,
+        status="trained",
+        trained_at=run.trained_at,
+        params_json=run.params,
+        notes=run.notes,
+    )
+    models.add_provenance(
+        session,
+        (
+            {**label.model_dump(), "training_run_id": row.id, "image_sha256": images[label.snapshot_id]}
+            for label in run.labels
+        ),
+        (),
+    )
+    job, _ = submit(session, "register", {"upload": key}, run_id=row.id)
+    store.put_file(bundle, key)
+    return row, job
+
+
+def _images_of(session: Session, labels: list[ForeignLabel]) -> dict[int, str | None]:
+    ids = [label.snapshot_id for label in labels]
+    if len(set(ids)) != len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise InvalidInput("body.run.labels", f"snapshot {twice} is listed twice; one label for each snapshot")
+    images = webcams.snapshot_images(session, ids)
+    unknown = [each for each in ids if each not in images]
+    if unknown:
+        raise InvalidInput("body.run.labels", f"{len(unknown)} snapshots are not known here, e.g. {unknown[:5]}")
+    bare = [each for each in ids if images[each] is None]
+    if bare:
+        raise InvalidInput("body.run.labels", f"{len(bare)} snapshots have no image here, e.g. {bare[:5]}")
+    return images

@@ -1,0 +1,131 @@
+"""Scoring over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from api.errors import REFUSALS, problem_of
+from api.picture_input import MAX_BATCH, Picture, read_batch, read_picture
+from api.schemas.fields import Text
+from api.schemas.frames import FrameFields, ScoreItem
+from api.schemas.score import BatchAnswer, ScoreAnswer, refused
+from api.scoring import ScoringDesk
+from api.security import require
+from ml.judgements import judgement
+
+router = APIRouter(prefix="/v1/score", tags=["score"], dependencies=[require("score")])
+Kind = Annotated[Text, Query(description="The kind of judgement.")]
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BASE64_EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4P9EBK2IYXBIAaOOIwUwXEW0AAAAASUVORK5CYII="
+"""A picture of 8 x 8 pixels."""
+
+
+def get_desk(request: Request) -> ScoringDesk:
+    """What scoring needs, made when the API started."""
+    desk: ScoringDesk = request.app.state.desk
+    return desk
+
+
+Desk = Annotated[ScoringDesk, Depends(get_desk)]
+
+
+def frame_parameters() -> list[dict[str, Any]]:
+    """The query parameters that say where and when, for the API's description."""
+    schema = FrameFields.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "description": about.get("description", ""),
+         "schema": {key: value for key, value in about.items() if key not in ("description", "default")}}
+        for name, about in schema.items()
+    ]  # fmt: skip
+
+
+def form_schema(file_field: str, *, many: bool = False) -> dict[str, Any]:
+    """The form that carries a picture, for the API's description."""
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    fields = FrameFields.model_json_schema()["properties"]
+    if many:
+        return {"type": "object", "required": [file_field], "properties": {
+            file_field: {"type": "array", "maxItems": MAX_BATCH, "items": file},
+            "frames": {"type": "string", "description": "JSON list with one object {webcam_id, phase, ...} per image."},
+        }}  # fmt: skip
+    return {"type": "object", "required": [file_field], "properties": {file_field: file, **fields}}
+
+
+@router.post(
+    "",
+    response_model=ScoreAnswer,
+    summary="Score one picture",
+    openapi_extra={
+        "parameters": frame_parameters(),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "image/*": BINARY,
+                "application/octet-stream": BINARY,
+                "multipart/form-data": {"schema": form_schema("image")},
+                "application/json": {
+                    "schema": ScoreItem.model_json_schema(),
+                    "examples": {
+                        "by address": {"value": {"url": "https://example.org/webcam.jpg"}},
+                        "as text": {"value": {"image_base64": BASE64_EXAMPLE, "captured_at": "2026-02-14T17:05:00Z"}},
+                    },
+                },
+            },
+        },
+    },
+)
+async def score(request: Request, desk: Desk, kind: Kind = "rating") -> ScoreAnswer:
+    """Score the bytes of a picture (as the body, or as the file `image` of a form) or a picture by address.
+
+    With a webcam named, the score is written to it, the capture gate decides whether the frame is kept, and a picture
+    that has not changed since is answered from the last score (`cache-hit`). Every attempt is recorded. Without an
+    active model or a readable picture the answer is `unscored` with nulls and a reason: a score is never made up.
+    """
+    return await desk.score(kind, await read_picture(request))
+
+
+@router.post(
+    "/batch",
+    response_model=BatchAnswer,
+    summary=f"Score up to {MAX_BATCH} pictures",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form_schema("images", many=True)},
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["items"],
+                        "properties": {
+                            "items": {"type": "array", "maxItems": MAX_BATCH, "items": ScoreItem.model_json_schema()}
+                        },
+                    },
+                    "examples": {"two": {"value": {"items": [{"image_base64": BASE64_EXAMPLE}] * 2}}},
+                },
+            },
+        }
+    },
+)
+async def score_batch(request: Request, desk: Desk, kind: Kind = "rating") -> BatchAnswer:
+    """Score several pictures; the answers stand in the order of the items. A bad item never spoils the others:
+    its answer is `unscored` with the problem in `error`.
+    """
+    judgement(kind)
+    pictures = await read_batch(request)
+    turn = asyncio.Semaphore(desk.score_pool.threads)
+
+    async def one(picture: Picture | Exception) -> ScoreAnswer:
+        try:
+            if isinstance(picture, Exception):
+                raise picture
+            async with turn:
+                return await desk.score(kind, picture)
+        except REFUSALS as error:
+            problem = problem_of(error, instance=request.url.path, request_id=request.state.request_id)
+            return refused(kind, problem)
+
+    return BatchAnswer(answers=list(await asyncio.gather(*(one(picture) for picture in pictures))))

@@ -1,0 +1,113 @@
+"""Snapshots and what people say of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response, status
+
+from api.deps import ScorePoolDep, SessionDep
+from api.errors import InvalidInput
+from api.ingest import CheckedFrame, keep_frame
+from api.picture_input import read_picture
+from api.routes.score import BINARY, form_schema, frame_parameters
+from api.schemas.fields import After, Id, Limit, Page, Phase, Text, page_of
+from api.schemas.webcams import RatingBody, RatingView, SnapshotFields, SnapshotView
+from api.security import require
+from db.errors import NotFound
+from db.queries import labels, webcams
+from db.tables import WebcamSnapshot
+from ml.images.decode import inspect
+from worker.places import file_store
+
+router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"])
+
+
+async def read_frame(request: Request, pool: ScorePoolDep) -> CheckedFrame:
+    """The picture of the request, decoded once in a scoring thread, and where and when it was taken."""
+    picture = await read_picture(request)
+    if picture.data is None:
+        raise InvalidInput("body.url", "a snapshot is sent as bytes; to keep pictures by address, import them")
+    fields = SnapshotFields.model_validate(picture.frame.model_dump())
+    return CheckedFrame(picture.data, await pool.run(inspect, picture.data), fields)
+
+
+@router.post(
+    "",
+    response_model=SnapshotView,
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": SnapshotView, "description": "This frame is known already."}},
+    dependencies=[require("ingest")],
+    summary="Keep a frame",
+    openapi_extra={
+        "parameters": frame_parameters(),
+        "requestBody": {
+            "required": True,
+            "content": {"image/*": BINARY, "multipart/form-data": {"schema": form_schema("image")}},
+        },
+    },
+)
+def add_snapshot(
+    frame: Annotated[CheckedFrame, Depends(read_frame)], session: SessionDep, response: Response
+) -> WebcamSnapshot:
+    """Keep the frame of a webcam. The same picture of the same webcam and time is one snapshot: sending it again
+    changes nothing.
+    """
+    snapshot, is_new = keep_frame(session, file_store(), frame)
+    if not is_new:
+        response.status_code = status.HTTP_200_OK
+    return snapshot
+
+
+@router.get("", response_model=Page[SnapshotView], dependencies=[require()], summary="List snapshots")
+def list_snapshots(
+    session: SessionDep,
+    *,
+    webcam_id: Id | None = None,
+    phase: Phase | None = None,
+    rated: Annotated[bool | None, Query(description="Only those with, or without, a rating.")] = None,
+    after_id: After = 0,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """Snapshots in order of id."""
+    rows = webcams.list_snapshots(
+        session, webcam_id=webcam_id, phase=phase, rated=rated, after_id=after_id, limit=limit
+    )
+    return page_of(list(rows), limit)
+
+
+@router.get("/{snapshot_id}", response_model=SnapshotView, dependencies=[require()], summary="One snapshot")
+def get_snapshot(snapshot_id: Id, session: SessionDep) -> WebcamSnapshot:
+    """A snapshot with its mean rating and latest score."""
+    return webcams.get_snapshot(session, snapshot_id)
+
+
+@router.post(
+    "/{snapshot_id}/ratings", response_model=SnapshotView, dependencies=[require("rate")], summary="Rate a snapshot"
+)
+def rate_snapshot(snapshot_id: Id, body: RatingBody, session: SessionDep) -> WebcamSnapshot:
+    """Say what a person thinks of a snapshot; answers with the snapshot and its new mean."""
+    labels.rate_snapshot(session, snapshot_id=snapshot_id, **body.model_dump())
+    return webcams.get_snapshot(session, snapshot_id)
+
+
+@router.get(
+    "/{snapshot_id}/ratings", response_model=list[RatingView], dependencies=[require()], summary="Ratings of a snapshot"
+)
+def list_ratings(snapshot_id: Id, session: SessionDep) -> Any:
+    """The current verdict of every rater."""
+    webcams.get_snapshot(session, snapshot_id)
+    return labels.list_ratings(session, snapshot_id)
+
+
+@router.delete(
+    "/{snapshot_id}/ratings/{rater}",
+    response_model=SnapshotView,
+    dependencies=[require("rate")],
+    summary="Take a rating back",
+)
+def retract_rating(snapshot_id: Id, rater: Text, session: SessionDep) -> WebcamSnapshot:
+    """Undo a rater's verdict. Both, verdict and undoing, stay in the record."""
+    if not labels.retract_rating(session, snapshot_id=snapshot_id, rater=rater):
+        raise NotFound(f"{rater} has no rating of snapshot {snapshot_id} that could be taken back")
+    return webcams.get_snapshot(session, snapshot_id)

@@ -1,0 +1,120 @@
+"""What the database itself refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlmodel import Session
+
+from db.engine import engine
+from db.queries import jobs, labels, models
+from db.tables import APPEND_ONLY, ScoringEvent
+from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
+from tests.builders import NOON, make_snapshot, make_version
+
+
+@pytest.fixture
+def rolled_back(database: str) -> Iterator[Session]:
+    with Session(engine()) as session:
+        yield session
+        session.rollback()
+
+
+def _fill(session: Session) -> None:
+    """One row in every append-only table."""
+    snapshot = make_snapshot(session)
+    labels.rate_snapshot(
+        session, snapshot_id=snapshot.id, rater="r", rating=3, is_sunset=True, label_source="test"
+    )
+    session.add(ScoringEvent(kind="rating", path_taken="unscored", reason="test"))
+    row = {"snapshot_id": snapshot.id, "label_source": "calculated_rating", "label_value": 3.0, "target_label": 3.0,
+           "split": "train", "seen": True, "group_id": "g", "image_sha256": snapshot.image_sha256, "rating_count": 1,
+           "exclusion_reason": None}  # fmt: skip
+    models.add_dataset(session, [row], kind="rating", as_of=NOON, manifest_sha256="0" * 64, artifact_key="k")
+    models.add_split_assignments(
+        session, [{"kind": "rating", "group_id": f"g{snapshot.id}", "split": "train", "seen": True, "salt": "s"}]
+    )
+    version = make_version(session)
+    models.add_provenance(
+        session,
+        [{"training_run_id": version.training_run_id, "snapshot_id": snapshot.id, "label_source": "x",
+          "label_value": 3.0, "split": "train", "image_sha256": snapshot.image_sha256}],
+        [{"training_run_id": version.training_run_id, "snapshot_id": snapshot.id, "user_session_id": "r",
+          "rating": 3, "is_sunset_verdict": True, "label_source": "x"}],
+    )  # fmt: skip
+    models.add_activation(
+        session, kind="rating", model_version=version.model_version, action="promote", verdict={}, activated_by="test"
+    )
+    from db.queries.evaluations import add_evaluation
+
+    add_evaluation(session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64,
+                   method="test", report={}, artifact_key="k")  # fmt: skip
+    jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
+    session.flush()
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("statement", ["UPDATE {table} SET id = id", "DELETE FROM {table}", "TRUNCATE {table} CASCADE"])
+def test_append_only_rows_are_never_changed_or_removed(rolled_back: Session, table: str, statement: str) -> None:
+    _fill(rolled_back)
+    assert rolled_back.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() > 0
+    with pytest.raises(DBAPIError, match="append-only"):
+        rolled_back.execute(text(statement.format(table=table)))
+
+
+def _put_in_state(session: Session, state: str) -> int:
+    job, _ = jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
+    assert job.id is not None
+    if state == "queued":
+        return job.id
+    if state == "cancelled":
+        jobs.cancel_job(session, job.id)
+        return job.id
+    claim = jobs.claim_job(session, job.id, "w", 60)
+    assert claim is not None
+    if state != "running":
+        assert jobs.finish_job(session, claim, state)
+    return job.id
+
+
+_SET = {
+    "running": "state='running', lease_owner='w', lease_until=now(), finished_at=NULL",
+    "queued": "state='queued', lease_owner=NULL, lease_until=NULL, finished_at=NULL",
+    **{s: f"state='{s}', lease_owner=NULL, lease_until=NULL, finished_at=now()" for s in FINAL_STATES},
+}
+
+
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("after", STATES)
+def test_a_job_only_takes_allowed_steps(rolled_back: Session, before: str, after: str) -> None:
+    job_id = _put_in_state(rolled_back, before)
+    statement = text(f"UPDATE jobs SET {_SET[after]} WHERE id = :id")
+    if after in TRANSITIONS.get(before, ()) or (before == after and before not in FINAL_STATES):
+        rolled_back.execute(statement, {"id": job_id})
+    else:
+        with pytest.raises(DBAPIError, match=r"cannot go from|does not change any more"):
+            rolled_back.execute(statement, {"id": job_id})
+
+
+def test_the_identity_of_a_training_run_never_changes(rolled_back: Session) -> None:
+    version = make_version(rolled_back)
+    with pytest.raises(DBAPIError, match="keeps its version"):
+        rolled_back.execute(
+            text("UPDATE model_training_runs SET model_version = 'other' WHERE id = :id"),
+            {"id": version.training_run_id},
+        )
+
+
+def test_an_unscored_event_never_carries_a_score(rolled_back: Session) -> None:
+    rolled_back.add(ScoringEvent(kind="rating", path_taken="unscored", reason="no model", raw_score=0.5))
+    with pytest.raises(IntegrityError, match="unscored_has_no_score"):
+        rolled_back.flush()
+
+
+def test_an_unscored_event_says_why(rolled_back: Session) -> None:
+    rolled_back.add(ScoringEvent(kind="rating", path_taken="unscored"))
+    with pytest.raises(IntegrityError, match="unscored_has_reason"):
+        rolled_back.flush()

@@ -1,0 +1,231 @@
+import csv
+import json
+import subprocess
+import sys
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from ml.baselines import baseline_scores_out_of_fold
+from ml.evaluate import evaluate
+from ml.images.store import FileStore
+from ml.judgements.rating import Rating
+from ml.manifest import ManifestError, manifest_bytes, manifest_sha256
+from ml.report import validate
+from ml.splits import folds
+from tests.ml.brightness import brightness_bundle, image
+from tests.ml.rows import START, row
+
+RATING = Rating()
+
+
+class World:
+    """A store, a manifest of frames whose brightness is nearly their rating, and two bundles."""
+
+    def __init__(self, root, head="regression", test_days=20):
+        self.root, self.head = root, head
+        self.store = FileStore(str(root / "store"))
+        self.rows = []
+        random = np.random.default_rng(0)
+        for number in range(120):
+            stars = float(random.integers(1, 6))
+            brightness = min(max(stars / 5 + random.normal(0, 0.05), 0), 1)
+            sha256 = self.store.put_image(image(brightness, number))
+            day, unseen = number // 3, number % 3 == 0
+            is_test = day < test_days
+            self.rows.append(
+                row(
+                    number,
+                    label_value=stars,
+                    target_label=RATING.target(stars, head),
+                    is_good=RATING.is_good(stars),
+                    webcam_id=100 + number if is_test and unseen else day % 4,
+                    split="test" if is_test else "train",
+                    seen=not (is_test and unseen),
+                    group_id=f"day {day}{' unseen' if is_test and unseen else ''}",
+                    image_sha256=sha256,
+                    phase="sunset" if number % 2 else "sunrise",
+                    captured_at=START + timedelta(hours=number),
+                )
+            )
+        self.manifest = root / "manifest_full.csv"
+        self.manifest.write_bytes(manifest_bytes(self.rows))
+        self.bundle = brightness_bundle(root / "bundle", "bright_1", head)
+
+    def evaluate(self, **more):
+        evaluate(self.bundle, self.manifest, self.store.url, self.root / "report", replicates=200, **more)
+        report = json.loads((self.root / "report" / "report.json").read_text())
+        validate(report)
+        return report
+
+    def predictions(self):
+        with (self.root / "report" / "predictions.csv").open(newline="") as opened:
+            return list(csv.DictReader(opened))
+
+    def run(self, method):
+        directory = self.root / "run"
+        directory.mkdir()
+        (directory / "training.json").write_text(json.dumps({"method": method}))
+        if method == "kfold":
+            dealt = folds([each.group_id for each in self.rows], 5, "s")
+            lines = ["snapshot_id,fold,group_id,target,score"]
+            lines += [
+                f"{each.snapshot_id},{fold},{each.group_id},{each.target_label},{each.target_label * 0.9 + 0.1}"
+                for each, fold in zip(self.rows, dealt, strict=True)
+            ]
+            (directory / "oof.csv").write_text("\n".join(lines) + "\n")
+        return directory
+
+
+def names(content, role):
+    return [each["name"] for each in content["rows"] if each["role"] == role]
+
+
+class TestOnTestRows:
+    def test_the_unseen_webcams_are_the_headline_and_everything_has_its_baselines(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate()
+        assert report["method"] == "test"
+        assert report["headline"] == "test_unseen"
+        counts = {name: content["n"] for name, content in report["subsets"].items()}
+        assert counts == {"test": 60, "test_seen": 40, "test_unseen": 20}
+        assert report["manifest_sha256"] == manifest_sha256(world.rows)
+        seen = ["predict the mean", "predict the median", "per-webcam mean"]
+        expected = {"test": seen, "test_seen": seen, "test_unseen": seen[:2]}
+        assert {name: names(content, "baseline") for name, content in report["subsets"].items()} == expected
+        for content in report["subsets"].values():
+            assert all(each["better"] for each in content["comparisons"])
+        assert {each["value"] for each in report["slices"]["phase"]} == {"sunrise", "sunset"}
+
+    def test_predictions_are_what_the_bundle_serves_for_exactly_the_test_rows(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate()
+        predictions = world.predictions()
+        assert [int(each["snapshot_id"]) for each in predictions] == list(range(60))
+        scores = np.array([float(each["ai_rating"]) for each in predictions])
+        targets = np.array([float(each["target"]) for each in predictions])
+        model = report["subsets"]["test"]["rows"][0]
+        assert model["metrics"]["mae"] == pytest.approx(np.abs(scores - targets).mean(), abs=1e-5)
+        np.testing.assert_allclose([float(each["score"]) for each in predictions], scores, atol=1e-5)
+
+    def test_a_better_active_model_makes_the_new_one_worse(self, tmp_path):
+        world = World(tmp_path)
+        good = world.bundle
+        world.bundle = brightness_bundle(tmp_path / "inverted", "dark_1", inverted=True)
+        content = world.evaluate(active=good)["subsets"]["test_unseen"]
+        assert names(content, "active") == ["bright_1"]
+        (comparison,) = [each for each in content["comparisons"] if each["against"] == "bright_1"]
+        assert comparison["better"] is False
+        assert comparison["difference"] > 0
+
+    def test_an_active_model_with_another_head_is_not_compared_and_that_is_said(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate(active=brightness_bundle(tmp_path / "binary", "b_1", "binary"))
+        assert names(report["subsets"]["test"], "active") == []
+        assert any("answers another question" in note for note in report["notes"])
+
+    def test_the_active_model_is_not_compared_with_itself(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate(active=world.bundle)
+        assert names(report["subsets"]["test"], "active") == []
+        assert any("is the active model itself" in note for note in report["notes"])
+
+    def test_binary_has_confusion_sweep_and_calibration_error(self, tmp_path):
+        report = World(tmp_path, head="binary").evaluate()
+        confusion = report["confusion"]
+        assert confusion["threshold"] == 0.5
+        counted = sum(confusion[f"{a}_{b}"] for a in ("true", "false") for b in ("positive", "negative"))
+        assert counted == confusion["n"] == 20
+        assert len(report["threshold_sweep"]) == 19
+        assert 0 <= report["ece"] <= 1
+        assert sum(bucket["n"] for bucket in report["calibration_table"]) == 20
+
+    def test_the_same_input_gives_the_same_bytes(self, tmp_path):
+        world = World(tmp_path)
+        files = []
+        for _ in range(2):
+            world.evaluate()
+            files.append((tmp_path / "report" / "report.json").read_bytes())
+        assert files[0] == files[1]
+
+    def test_no_test_rows_is_an_error_that_says_what_to_do(self, tmp_path):
+        world = World(tmp_path, test_days=0)
+        with pytest.raises(ManifestError, match=r"no test row.*evaluation=kfold"):
+            world.evaluate()
+        assert not (tmp_path / "report").exists()
+
+
+class TestOutOfFold:
+    def test_all_rows_are_judged_and_the_active_model_is_compared_on_test_rows_only(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate(
+            run=world.run("kfold"), active=brightness_bundle(tmp_path / "a", "dark_1", inverted=True)
+        )
+        assert report["method"] == "kfold"
+        assert report["headline"] == "out_of_fold"
+        content = report["subsets"]["out_of_fold"]
+        assert content["n"] == 120
+        (active,) = [each for each in content["rows"] if each["role"] == "active"]
+        assert active["comparable"] is False
+        (comparison,) = [each for each in content["comparisons"] if each["against"] == "dark_1"]
+        assert comparison["subset"] == "test"
+        assert comparison["better"] is True
+
+    def test_predictions_tell_served_from_out_of_fold(self, tmp_path):
+        world = World(tmp_path)
+        world.evaluate(run=world.run("kfold"))
+        predictions = world.predictions()
+        assert len(predictions) == 120
+        assert all(each["out_of_fold_score"] for each in predictions)
+        assert {each["split"] for each in predictions if each["score"]} == {"test"}
+
+    def test_without_test_rows_the_active_model_is_not_compared(self, tmp_path):
+        world = World(tmp_path, test_days=0)
+        active = brightness_bundle(tmp_path / "a", "dark_1", inverted=True)
+        report = world.evaluate(run=world.run("kfold"), active=active)
+        assert "dark_1" not in [each["against"] for each in report["subsets"]["out_of_fold"]["comparisons"]]
+        assert any("cannot be compared fairly" in note for note in report["notes"])
+
+    def test_scores_of_other_rows_are_refused(self, tmp_path):
+        world = World(tmp_path)
+        run = world.run("kfold")
+        (run / "oof.csv").write_text("snapshot_id,fold,group_id,target,score\n999,0,g,1.0,1.0\n")
+        with pytest.raises(ManifestError, match="does not fit the manifest"):
+            world.evaluate(run=run)
+
+    def test_a_constant_baseline_does_not_rank_rows(self, tmp_path):
+        world = World(tmp_path, head="binary")
+        dealt = folds([each.group_id for each in world.rows], 5, "s")
+        found = baseline_scores_out_of_fold(RATING, world.rows, dealt, "binary")
+        assert np.ptp(found["predict the base rate"]) == 0.0
+        assert np.ptp(found["per-webcam rate"]) > 0.0
+
+
+class TestVerb:
+    def run(self, *arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "ml.evaluate", *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_ends_with_done_and_the_headline(self, tmp_path):
+        world = World(tmp_path)
+        status, events = self.run(
+            "--bundle", world.bundle, "--manifest", world.manifest, "--store", world.store.url,
+            "--out", tmp_path / "report", "--replicates", 50,
+        )  # fmt: skip
+        assert status == 0
+        assert events[-1]["event"] == "done"
+        assert events[-1]["result"]["headline"] == "test_unseen"
+        assert events[-1]["result"]["n"] == 20
+
+    def test_a_missing_bundle_is_an_error_to_mend(self, tmp_path):
+        world = World(tmp_path)
+        status, events = self.run(
+            "--bundle", tmp_path / "nowhere", "--manifest", world.manifest, "--store", world.store.url,
+            "--out", tmp_path / "report",
+        )  # fmt: skip
+        assert status == 2
+        assert events[-1]["code"] == "bad_bundle"
+        assert "bundle.json is missing" in events[-1]["message"]

@@ -1,0 +1,159 @@
+"""Importing snapshots: what is taken, what is known, and what is refused by row, column and reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlmodel import Session, col, select
+
+from db.engine import session_scope
+from db.queries import labels, webcams
+from db.tables import Webcam, WebcamSnapshot
+from ml.images.store import FileStore
+from worker.importers.snapshots import ImportRefused, import_snapshots
+
+HEADER = ["image", "webcam", "phase", "captured_at", "rating", "rater"]
+
+
+def _jpeg(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(_jpeg(number))
+    return tmp_path
+
+
+def _table(folder: Path, rows: list[list[object]], header: list[str] = HEADER) -> Path:
+    path = folder / "labels.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def _snapshots(webcam: str) -> list[WebcamSnapshot]:
+    with session_scope() as session:
+        found = webcams.find_webcam(session, "windy", webcam)
+        if found is None:
+            return []
+        return list(session.exec(select(WebcamSnapshot).where(col(WebcamSnapshot.webcam_id) == found.id)).all())
+
+
+def test_a_second_import_adds_nothing(database: str, store: FileStore, folder: Path) -> None:
+    table = _table(folder, [["0.jpg", "twice", "sunset", "2026-01-01T17:00:00Z", 4, "ann"],
+                            ["0.jpg", "twice", "sunset", "2026-01-01T17:00:00Z", 5, "bob"],
+                            ["1.jpg", "twice", "sunset", "2026-01-02T17:00:00Z", 0, "ann"]])  # fmt: skip
+    first = import_snapshots(table, folder, store)
+    assert (first.imported, first.known, first.refused) == (3, 0, [])
+    assert (first.webcams_added, first.snapshots_added, first.ratings_added) == (1, 2, 3)
+    second = import_snapshots(table, folder, store)
+    assert (second.imported, second.known, second.refused) == (0, 3, [])
+    assert (second.webcams_added, second.snapshots_added, second.ratings_added) == (0, 0, 0)
+    two, one = sorted(_snapshots("twice"), key=lambda s: s.captured_at)
+    assert (two.calculated_rating, two.rating_count) == (4.5, 2)
+    assert (one.calculated_rating, one.rating_count) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "column", "words"),
+    [
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 7, "ann"], "rating", "outside 0..5"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3.5, "ann"], "rating", "not whole"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "good", "ann"], "rating", "not a number"),
+        (["0.jpg", "bad", "noon", "2026-01-01T17:00:00Z", 3, "ann"], "phase", "sunrise, sunset"),
+        (["0.jpg", "bad", "sunset", "yesterday", 3, "ann"], "captured_at", "ISO 8601"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00", 3, "ann"], "captured_at", "time zone"),
+        (["0.jpg", "", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "webcam", "empty"),
+        (["none.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "not a file"),
+        (["../0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "outside"),
+        (["ftp://host/0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "neither a path"),
+        (["text.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "text.jpg"),
+        (["cut.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "cut.jpg"),
+        (["0.jpg", "bad", "sunset"], "(row)", "3 cells under 6 columns"),
+    ],
+)
+def test_a_bad_row_is_named_and_never_stops_the_good_ones(
+    database: str, store: FileStore, folder: Path, cells: list[object], column: str, words: str
+) -> None:
+    (folder / "text.jpg").write_text("not an image")
+    (folder / "cut.jpg").write_bytes(_jpeg(9)[:200])
+    good = ["1.jpg", "good", "sunset", "2026-01-01T17:00:00Z", 3, "ann"]
+    report = import_snapshots(_table(folder, [cells, good]), folder, store)
+    (refusal,) = report.refused
+    assert (refusal.row, refusal.column) == (2, column)
+    assert words in refusal.reason
+    assert report.imported + report.known == 1
+    assert _snapshots("bad") == []
+
+
+def test_another_verdict_of_the_same_rater_is_refused_not_overwritten(
+    database: str, store: FileStore, folder: Path
+) -> None:
+    row = ["2.jpg", "again", "sunset", "2026-01-01T17:00:00Z"]
+    import_snapshots(_table(folder, [[*row, 4, "ann"]]), folder, store)
+    report = import_snapshots(_table(folder, [[*row, 2, "ann"]]), folder, store)
+    assert "never overwrites" in report.refused[0].reason
+    assert _snapshots("again")[0].calculated_rating == 4
+
+
+def test_a_seed_is_kept_apart_from_ratings(database: str, store: FileStore, folder: Path) -> None:
+    table = _table(
+        folder,
+        [["3.jpg", "seeded", "sunset", "2026-01-01T17:00:00Z", 3.5, "", "manual_seed"]],
+        [*HEADER, "label_source"],
+    )
+    assert import_snapshots(table, folder, store).imported == 1
+    (snapshot,) = _snapshots("seeded")
+    assert (snapshot.initial_rating, snapshot.calculated_rating, snapshot.rating_count) == (3.5, None, 0)
+    with session_scope() as session:
+        assert labels.list_ratings(session, snapshot.id) == []  # type: ignore[arg-type]
+
+
+def test_a_url_is_kept_without_being_fetched(database: str, store: FileStore, folder: Path) -> None:
+    table = _table(folder, [["https://example.org/a.jpg", "far", "sunset", "2026-01-01T17:00:00Z", 3, "ann"]])
+    assert import_snapshots(table, None, store).imported == 1
+    (snapshot,) = _snapshots("far")
+    assert (snapshot.firebase_url, snapshot.image_state) == ("https://example.org/a.jpg", "unfetched")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"image,webcam,phase\n", "lacks the column captured_at"),
+        (b"", "lacks the column"),
+        (b"image,webcam,phase,captured_at,stars\n", "not known: stars"),
+        (b"image,webcam,phase,captured_at,phase\n", "twice"),
+        ("image,webcam,phase,captured_at\nä.jpg,c,sunset,x\n".encode("latin1"), "not UTF-8"),
+        ("image,webcam,phase,captured_at\n".encode("utf-16"), "UTF-8"),
+        (b'image,webcam,phase,captured_at\n"open,c,sunset,x\n', "not CSV"),
+    ],
+)
+def test_a_file_that_is_no_table_of_snapshots_is_refused_whole(
+    database: str, session: Session, store: FileStore, tmp_path: Path, data: bytes, words: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(data)
+    before = len(session.exec(select(Webcam)).all())
+    with pytest.raises(ImportRefused, match=words):
+        import_snapshots(path, tmp_path, store)
+    assert len(session.exec(select(Webcam)).all()) == before
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(database: str, store: FileStore, folder: Path) -> None:
+    path = folder / "bom.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfimage,webcam,phase,captured_at\r\n0.jpg,bom,sunset,2026-01-01T17:00:00+01:00\r\n\r\n"
+    )
+    report = import_snapshots(path, folder, store)
+    assert (report.rows, report.imported) == (1, 1)
+    assert _snapshots("bom")[0].captured_at.isoformat() == "2026-01-01T16:00:00+00:00"
