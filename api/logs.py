@@ -19,7 +19,7 @@ def configure_logging() -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # whatever it is at the time of the line
         cache_logger_on_first_use=False,
     )
     logging.getLogger("uvicorn.access").disabled = True

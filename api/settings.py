@@ -16,7 +16,14 @@ def _cores() -> int:
 class ApiSettings(BaseSettings):
     """Settings of the API process."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+    )
 
     host: str = Field("127.0.0.1", validation_alias="AFTERGLOW_HOST")
     """Address that `python -m api.main` listens on."""

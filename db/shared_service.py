@@ -235,7 +235,7 @@ def socket_directory(data_dir: Path, service: str, socket_name: str) -> Path:
     if len(os.fsencode(socket)) < MAX_SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(str(socket)):
         return directory
     owner = data_dir.stat().st_uid if data_dir.exists() else os.geteuid()
-    return Path("/tmp") / f"afterglow-{owner}-{short_hash(data_dir)}-{service}"
+    return Path("/tmp") / f"afterglow-{owner}-{short_hash(data_dir)}-{service}"  # noqa: S108  checked to be ours
 
 
 def make_private(directory: Path, account: Account | None = None) -> None:

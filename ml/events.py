@@ -126,7 +126,7 @@ def run_verb(main: Callable[[], dict[str, Any]]) -> int:
             emit({"event": "done", "result": main()})
         except BrokenPipeError:
             return INTERNAL  # the supervisor is gone: nobody is left to tell
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  every fault becomes the last line of the protocol
             code, status = _error(error)
             if status == INTERNAL:
                 traceback.print_exc()

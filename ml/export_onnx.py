@@ -206,7 +206,7 @@ def _for_export(encoder: Encoder) -> None:
     encoder.net = fuse(encoder.net)
     for module in encoder.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010 mypy takes attributes of a module for tensors
 
 
 def _outputs_of_onnx(model: bytes, names: Sequence[str], pixels: Sequence[Pixels]) -> dict[str, np.ndarray]:

@@ -34,9 +34,7 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return _divide(weights @ values, weights.sum(axis=1))
 
 
-def _correlation(
-    xx: np.ndarray, yy: np.ndarray, xy: np.ndarray, x: np.ndarray, y: np.ndarray
-) -> np.ndarray:
+def _correlation(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's correlation from the means of squares, product and values, each (B,); NaN where one is constant."""
     var_x, var_y = xx - x**2, yy - y**2
     defined = (var_x > _RELATIVE_ZERO * xx) & (var_y > _RELATIVE_ZERO * yy)

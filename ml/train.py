@@ -149,9 +149,7 @@ def _inputs(
 ) -> Inputs:
     reader = ImageReader(store, recipe.image_size)
     if recipe.trainable != "head":
-        images = ImageInputs(
-            reader, items.image_sha256, recipe.crop, recipe.flip, recipe.color_jitter, recipe.threads
-        )
+        images = ImageInputs(reader, items.image_sha256, recipe.crop, recipe.flip, recipe.color_jitter, recipe.threads)
         images.load(needed, progress)
         return images
     hashes = [items.image_sha256[row] for row in needed]

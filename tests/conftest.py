@@ -113,7 +113,7 @@ def server(database: str) -> Iterator[str]:
     from api.main import create_app
     from api.settings import ApiSettings
 
-    with serving(create_app(ApiSettings(fetch_timeout_s=3))) as address:  # type: ignore[call-arg]
+    with serving(create_app(ApiSettings(fetch_timeout_s=3))) as address:
         yield address
 
 

@@ -89,7 +89,7 @@ class JobContext:
                     answer = jobs.beat(
                         session, self.claim, settings.lease_s, progress=self._progress, message=self._message
                     )
-            except Exception as error:  # the database may be away for a moment; the lease allows for that
+            except Exception as error:  # noqa: BLE001  the database may be away for a moment; the lease allows for that
                 log.warning("heartbeat failed", job=self.claim.job_id, error=str(error).splitlines()[0])
                 stop.wait(1.0)
                 continue

@@ -255,7 +255,8 @@ def _await_api(url: str, supervisor: Supervisor, stop: _StopRequest) -> None:
             if time.monotonic() > deadline:
                 log = supervisor.log_path("api")
                 raise CannotStart(
-                    f"The API did not answer at {url}/healthz in {API_START_TIMEOUT_S:.0f} s. Last lines of {log}:\n{tail_of(log)}"
+                    f"The API did not answer at {url}/healthz in {API_START_TIMEOUT_S:.0f} s. "
+                    f"Last lines of {log}:\n{tail_of(log)}"
                 )
 
 
@@ -283,7 +284,7 @@ def choose_port(host: str, port: int | None) -> int:
 
 
 def _browser_url(host: str, port: int) -> str:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reachable}:{port}"
 
 

@@ -112,9 +112,7 @@ def get_snapshot(session: Session, snapshot_id: int) -> WebcamSnapshot:
     return snapshot
 
 
-def find_snapshot(
-    session: Session, webcam_id: int, captured_at: datetime, image_sha256: str
-) -> WebcamSnapshot | None:
+def find_snapshot(session: Session, webcam_id: int, captured_at: datetime, image_sha256: str) -> WebcamSnapshot | None:
     """The snapshot of this webcam, time and image content, if it was kept."""
     return session.exec(
         select(WebcamSnapshot)

@@ -109,11 +109,7 @@ class Judgement(ABC):
         if cls.__dict__.get("abstract", False):
             return
         missing = [member for member in cls._REQUIRED if not hasattr(cls, member)]
-        abstract = [
-            name
-            for name, value in inspect.getmembers(cls)
-            if getattr(value, "__isabstractmethod__", False)
-        ]
+        abstract = [name for name, value in inspect.getmembers(cls) if getattr(value, "__isabstractmethod__", False)]
         if missing or abstract:
             raise TypeError(f"{cls.__name__} is not a complete judgement: it lacks {', '.join(missing + abstract)}")
 
@@ -199,9 +195,7 @@ class Judgement(ABC):
         return {spec.name: np.array([each[spec.name] for each in measured]) for spec in self.metrics(head)}
 
     @abstractmethod
-    def baselines(
-        self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str
-    ) -> dict[str, np.ndarray]:
+    def baselines(self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str) -> dict[str, np.ndarray]:
         """Name -> scores (len(test),) of the predictors that need no model; at least one."""
 
     @abstractmethod

@@ -287,9 +287,7 @@ class Rating(Judgement):
             "brier": metrics.brier(s, positive, weights), "log_loss": metrics.log_loss(s, positive, weights),
         }  # fmt: skip
 
-    def baselines(
-        self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str
-    ) -> dict[str, np.ndarray]:
+    def baselines(self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str) -> dict[str, np.ndarray]:
         """Predictors without a model, fitted on `train`.
 
         Raises:

@@ -120,7 +120,9 @@ class ImageReader:
         try:
             return to_model_input(self.store.image(sha256), self.image_size, self.image_size, PREPROCESSING_VERSION)
         except (StoreError, ImageError) as error:
-            raise ManifestError(f"an image of the manifest cannot be used: {error}; export the dataset again") from error
+            raise ManifestError(
+                f"an image of the manifest cannot be used: {error}; export the dataset again"
+            ) from error
 
     def read_many(self, hashes: Sequence[str], threads: int) -> Iterator[Pixels]:
         """Pixels in order, decoded a little ahead in threads."""
@@ -188,9 +190,7 @@ def augment(
         grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
         planes = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if color_jitter > 0:
-        brightness, contrast, saturation = (
-            1.0 + color_jitter * (2.0 * draws[5:8].view(3, n, 1, 1, 1) - 1.0)
-        )
+        brightness, contrast, saturation = 1.0 + color_jitter * (2.0 * draws[5:8].view(3, n, 1, 1, 1) - 1.0)
         planes = planes * brightness
         mean = planes.mean(dim=(1, 2, 3), keepdim=True)
         planes = mean + contrast * (planes - mean)

@@ -23,7 +23,7 @@ from ml.events import Progress, VerbError
 from ml.features.backbones import LoadedBackbone
 from ml.judgements.base import Judgement, Scale
 from ml.training.dataset import Inputs, Items
-from ml.training.heads import ImageModel, StandardisedHead, build_head
+from ml.training.heads import ImageModel, build_head
 from ml.training.recipe import Recipe
 
 # With fewer validation rows the metric jumps from epoch to epoch, and the loss is the steadier guide.
@@ -54,7 +54,7 @@ class Fit:
 def make_deterministic(seed: int, threads: int) -> None:
     """Set this process's seeds and threads, and refuse operations whose result varies."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 libraries below us may draw from it
+    np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -215,7 +215,7 @@ def _train_epoch(
                 f"({learner.recipe.learning_rate}) or backbone_learning_rate ({learner.recipe.backbone_learning_rate})"
             )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += loss.item() * len(batch)
     return total / len(rows)
@@ -236,5 +236,3 @@ def _validate(learner: Learner, model: nn.Module, rows: np.ndarray) -> tuple[dic
         value = 0.0
     order = value if primary.higher_is_better else -value
     return {primary.name: measured.get(primary.name, math.nan), "loss": loss, **measured}, (order, -loss)
-
-

@@ -25,7 +25,8 @@ class Recipe(BaseModel):
     backbone: Literal["resnet18", "mobilenet_v3_small", "mobilenet_v2"] = "mobilenet_v3_small"
     """torchvision network whose pooled features the head reads."""
     weights: str = "none"
-    """Where the backbone's weights come from: `imagenet` (downloaded by torchvision), a file's path, `sha256:<hex>` of a file already in the store, or `none` (random, and reported as such)."""
+    """Where the backbone's weights come from: `imagenet` (downloaded by torchvision), a file's path, `sha256:<hex>` of a
+    file already in the store, or `none` (random, and reported as such)."""
     head: str = "regression"
     """What is predicted: one of the kind's heads, for ratings `regression` (0..5) or `binary` (is it good?)."""
     trainable: Literal["head", "last_block", "all"] = "head"

@@ -88,7 +88,9 @@ class TestBodies:
 
     def test_what_curl_sends_by_default_is_taken(self, scoring: httpx.Client) -> None:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert scoring.post("/v1/score", content=picture(9, media="JPEG"), headers=headers).json()["pathTaken"] == "onnx"
+        assert (
+            scoring.post("/v1/score", content=picture(9, media="JPEG"), headers=headers).json()["pathTaken"] == "onnx"
+        )
 
     def test_a_form_with_fields(self, scoring: httpx.Client, webcam: Webcam) -> None:
         fields = {"source": "windy", "webcam": webcam.external_id, "captured_at": "2026-02-14T18:00:00+01:00"}
@@ -141,7 +143,9 @@ class TestBodies:
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc'
         assert scoring.post("/v1/score", content=body, headers=headers).status_code in (400, 422)
-        assert scoring.post("/v1/score", content=body, headers={"Content-Type": "multipart/form-data"}).status_code == 400
+        assert (
+            scoring.post("/v1/score", content=body, headers={"Content-Type": "multipart/form-data"}).status_code == 400
+        )
 
 
 class TestUnscored:
@@ -173,7 +177,9 @@ class TestUnscored:
         assert "no-such-host.invalid" in body["reason"]
         assert event(session, body["eventId"]).image_sha256 is None
 
-    @pytest.mark.parametrize("url", ["http://127.0.0.1/a.jpg", "http://169.254.169.254/x", "file:///etc/passwd", "a.jpg"])
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1/a.jpg", "http://169.254.169.254/x", "file:///etc/passwd", "a.jpg"]
+    )
     def test_a_forbidden_url_is_refused(self, scoring: httpx.Client, session: Session, url: str) -> None:
         before = len(session.exec(select(ScoringEvent.id)).all())
         session.rollback()
@@ -268,9 +274,7 @@ class TestWebcams:
 
 
 class TestBatch:
-    def test_answers_stand_in_order_and_a_bad_item_spoils_no_other(
-        self, scoring: httpx.Client, webcam: Webcam
-    ) -> None:
+    def test_answers_stand_in_order_and_a_bad_item_spoils_no_other(self, scoring: httpx.Client, webcam: Webcam) -> None:
         def coded(level: int) -> str:
             return base64.b64encode(picture(level)).decode()
 

@@ -25,8 +25,8 @@ def webcam_id(client: httpx.Client) -> int:
     return int(answer.json()["id"])
 
 
-def send(client: httpx.Client, webcam_id: int, data: bytes | None = None, **params: Any) -> httpx.Response:
-    given = {"webcam_id": webcam_id, "phase": "sunset", "captured_at": WHEN, **params}
+def send(client: httpx.Client, webcam: int, data: bytes | None = None, **params: Any) -> httpx.Response:
+    given = {"webcam_id": webcam, "phase": "sunset", "captured_at": WHEN, **params}
     return client.post("/v1/snapshots", content=data or picture(80), params=given)
 
 
@@ -39,7 +39,10 @@ def snapshot_id(client: httpx.Client, webcam_id: int) -> int:
 class TestWebcams:
     def test_the_same_source_and_id_is_one_webcam(self, client: httpx.Client) -> None:
         body = {"source": "own", "external_id": uuid.uuid4().hex, "lat": 38.7, "lng": -9.2, "title": "first"}
-        first, second = client.post("/v1/webcams", json=body), client.post("/v1/webcams", json=body | {"title": "other"})
+        first, second = (
+            client.post("/v1/webcams", json=body),
+            client.post("/v1/webcams", json=body | {"title": "other"}),
+        )
         assert (first.status_code, second.status_code) == (201, 200)
         assert second.json() == first.json()
         assert client.get(f"/v1/webcams/{first.json()['id']}").json()["title"] == "first"
@@ -82,7 +85,15 @@ class TestWebcams:
 
     @pytest.mark.parametrize(
         ("key", "status"),
-        [("999999", 404), ("0", 422), ("-1", 422), (str(2**63), 422), ("9" * 400, 422), ("1 OR 1=1", 422), ("%00", 422)],
+        [
+            ("999999", 404),
+            ("0", 422),
+            ("-1", 422),
+            (str(2**63), 422),
+            ("9" * 400, 422),
+            ("1 OR 1=1", 422),
+            ("%00", 422),
+        ],
     )
     def test_an_odd_id_is_no_fault_of_ours(self, client: httpx.Client, key: str, status: int) -> None:
         assert client.get(f"/v1/webcams/{key}").status_code == status

@@ -13,15 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from db.engine import session_scope
-from db.queries import evaluations, jobs, models
+from db.queries import evaluations, jobs
 from db.tables import Job, ModelTrainingRun, ModelVersion
 from ml.export_dataset import Gates
 from ml.images.decode import sha256_of
 from ml.images.store import FileStore
-from tests.tiny_model import BRIGHT, DARK, YES, activate, foreign_bundle, picture, register_bundle
+from tests.tiny_model import BRIGHT, DARK, YES, foreign_bundle, picture, register_bundle
 from worker.stages.export_dataset import export_dataset
 
 
@@ -162,7 +162,12 @@ class TestRegistration:
         return client.post("/v1/training-runs/register", data={"run": json.dumps(run)}, files=files)
 
     def a_run(self, snapshot: dict[str, Any], **changes: Any) -> dict[str, Any]:
-        label = {"snapshot_id": snapshot["id"], "label_source": "calculated_rating", "label_value": 4.5, "split": "train"}
+        label = {
+            "snapshot_id": snapshot["id"],
+            "label_source": "calculated_rating",
+            "label_value": 4.5,
+            "split": "train",
+        }
         return {
             "model_version": f"foreign_{uuid.uuid4().hex[:8]}", "kind": "rating", "trained_at": "2026-02-12T08:00:00Z",
             "params": {"epochs": 40}, "notes": "elsewhere", "labels": [label], **changes,
@@ -255,7 +260,12 @@ class TestRegistration:
 
 def evaluation_report(better: bool) -> dict[str, Any]:
     rows = [
-        {"name": "tiny_yes", "role": "model", "metrics": {"mae": 0.5 if better else 1.5}, "intervals": {"mae": [0.4, 0.6]}},
+        {
+            "name": "tiny_yes",
+            "role": "model",
+            "metrics": {"mae": 0.5 if better else 1.5},
+            "intervals": {"mae": [0.4, 0.6]},
+        },
         {"name": "predict the mean", "role": "baseline", "metrics": {"mae": 1.0}, "intervals": {"mae": [0.9, 1.1]}},
     ]
     comparison = {"against": "predict the mean", "better": better, "difference": 0.5, "interval": [0.3, 0.7]}

@@ -26,9 +26,7 @@ def rolled_back(database: str) -> Iterator[Session]:
 def _fill(session: Session) -> None:
     """One row in every append-only table."""
     snapshot = make_snapshot(session)
-    labels.rate_snapshot(
-        session, snapshot_id=snapshot.id, rater="r", rating=3, is_sunset=True, label_source="test"
-    )
+    labels.rate_snapshot(session, snapshot_id=snapshot.id, rater="r", rating=3, is_sunset=True, label_source="test")
     session.add(ScoringEvent(kind="rating", path_taken="unscored", reason="test"))
     row = {"snapshot_id": snapshot.id, "label_source": "calculated_rating", "label_value": 3.0, "target_label": 3.0,
            "split": "train", "seen": True, "group_id": "g", "image_sha256": snapshot.image_sha256, "rating_count": 1,

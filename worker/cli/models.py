@@ -185,7 +185,7 @@ def list_models(
 
     with running_services(), session_scope() as session:
         active = models.active_versions(session)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for version in models.list_versions(session, kind=kind):
             evaluation = evaluations.latest_evaluation(session, version.model_version)
             rows.append(

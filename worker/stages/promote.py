@@ -54,31 +54,40 @@ def judge_promotion(session: Session, model_version: str) -> Verdict:
 
 def _compare(evaluation: Evaluation, active: str | None) -> Verdict:
     report = evaluation.report
-    subset = report["subsets"][report["headline"]]
+    subsets = report["subsets"]
+    headline = subsets[report["headline"]]
     metric = report["primary"]["name"]
-    rows = {row["name"]: row for row in subset["rows"]}
-    model = next(row for row in subset["rows"] if row["role"] == "model")
     reasons, comparisons = [], []
-    for comparison in subset["comparisons"]:
-        role = rows[comparison["against"]]["role"]
-        comparisons.append({**comparison, "role": role})
+    for comparison in headline["comparisons"]:
+        # Out of fold, the active model is compared on the test rows, which neither model has learned from.
+        subset = subsets[comparison.get("subset", report["headline"])]
+        other = next(row for row in subset["rows"] if row["name"] == comparison["against"])
+        comparisons.append({**comparison, "role": other["role"]})
         if not comparison["better"]:
-            who = (
-                f"the active {comparison['against']}" if role == "active" else f"the baseline {comparison['against']!r}"
-            )
-            reasons.append(
-                f"{metric} {model['metrics'][metric]:.4g} against {rows[comparison['against']]['metrics'][metric]:.4g} "
-                f"of {who} (difference {comparison['difference']:+.4g}, 95 % interval "
-                f"{comparison['interval'][0]:+.4g} to {comparison['interval'][1]:+.4g})"
-            )
+            model = next(row for row in subset["rows"] if row["role"] == "model")
+            reasons.append(_reason(comparison, metric, model, other))
     if active is not None and not any(each["role"] == "active" for each in comparisons):
         reasons.append(f"the evaluation has no comparable figure of the active {active} on these rows")
-    where = f"on {subset['n']} rows in {subset['n_groups']} groups ({report['headline']})"
-    facts = {"evaluation_id": evaluation.id, "metric": metric, "headline": report["headline"], "n": subset["n"],
-             "n_groups": subset["n_groups"], "comparisons": comparisons}  # fmt: skip
+    if not any(each["role"] == "baseline" for each in comparisons):
+        reasons.append("the evaluation compares it with no baseline")
+    where = f"on {headline['n']} rows in {headline['n_groups']} groups ({report['headline']})"
+    facts = {"evaluation_id": evaluation.id, "metric": metric, "headline": report["headline"], "n": headline["n"],
+             "n_groups": headline["n_groups"], "comparisons": comparisons}  # fmt: skip
     if reasons:
         return Verdict(False, f"{evaluation.model_version} is not better {where}: {'; '.join(reasons)}", facts)
     return Verdict(True, f"{evaluation.model_version} is better {where} than everything it was compared with", facts)
+
+
+def _reason(comparison: dict[str, Any], metric: str, model: dict[str, Any], other: dict[str, Any]) -> str:
+    """In words and numbers, why a comparison speaks against the version."""
+    who = f"the {'active ' if other['role'] == 'active' else 'baseline '}{other['name']}"
+    mine, theirs = model["metrics"].get(metric), other["metrics"].get(metric)
+    if mine is None or theirs is None or comparison["difference"] is None:
+        return f"{metric} cannot be compared with {who}: it is undefined on these rows"
+    text = f"{metric} {mine:.4g} against {theirs:.4g} of {who}"
+    low, high = comparison["interval"] or (None, None)
+    spread = "" if low is None or high is None else f", 95 % interval {low:+.4g} to {high:+.4g}"
+    return f"{text} (difference {comparison['difference']:+.4g}{spread})"
 
 
 def promote(session: Session, model_version: str, *, force: bool, by: str) -> ModelActivation:

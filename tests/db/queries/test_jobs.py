@@ -16,7 +16,9 @@ from db.queries.jobs import Claim
 
 def _add(**more: Any) -> int:
     with session_scope() as session:
-        job, _ = jobs.add_job(session, "train", {"n": 1}, queue="train", max_attempts=more.pop("max_attempts", 3), **more)
+        job, _ = jobs.add_job(
+            session, "train", {"n": 1}, queue="train", max_attempts=more.pop("max_attempts", 3), **more
+        )
         assert job.id is not None
         return job.id
 
