@@ -57,6 +57,7 @@ class ActiveModels:
         self._served: dict[str, Served] = {}
         self._wanted: dict[str, str] = {}
         self._failures: dict[str, tuple[str, float, str]] = {}
+        self._pin_problem: str | None = None
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -75,7 +76,8 @@ class ActiveModels:
 
     def errors(self) -> list[str]:
         """Why versions that should serve do not."""
-        return [message for _, _, message in self._failures.values()]
+        failures = [message for _, _, message in self._failures.values()]
+        return failures if self._pin_problem is None else [self._pin_problem, *failures]
 
     def start(self) -> None:
         """Load what is active and follow changes from now on.
@@ -117,6 +119,7 @@ class ActiveModels:
                 kind: failure for kind, failure in self._failures.items() if wanted.get(kind) == failure[0]
             }
             self._wanted = wanted
+            self._pin_problem = None
             self._served = {**self._served, **loaded}
 
     def _is_due(self, kind: str, name: str) -> bool:
@@ -148,6 +151,8 @@ class ActiveModels:
                         self.refresh()
                         self._wait(connection)
             except NotFound as error:
+                # Only when the database was away at the start, or it would not have started.
+                self._pin_problem = f"AI_MODEL_VERSION={self.pinned} cannot be served. {error}"
                 log.error("pinned model is unknown", error=str(error))
                 self._stop.wait(POLL_S)
             except _DATABASE_ERRORS as error:

@@ -143,7 +143,7 @@ _STATUS: dict[type[Exception], int] = {
     psycopg.OperationalError: 503,
 }
 """Kind of error -> status. What is not here and no HTTPException is our own fault: 500."""
-REFUSALS = (*_STATUS, HTTPException)
+REFUSALS: tuple[type[Exception], ...] = (*_STATUS, HTTPException)
 """Everything that is the caller's matter or a passing state, and no fault of ours."""
 
 

@@ -64,14 +64,15 @@ def readiness(models: ActiveModels) -> Readiness:
         errors.append(f"the database is at migration {current}, this release needs {head}: run `make migrate`")
     has_database = not errors
     errors += models.errors()
-    missing = models.missing_kinds()
+    served = models.served_versions()
+    lacks_model = bool(models.missing_kinds()) or (models.pinned is not None and models.pinned not in served.values())
     return Readiness(
-        ready=has_database and not missing,
+        ready=has_database and not lacks_model,
         database=database,
         migrations={"current": current, "head": head},
         queue_depth=counts.get("queued", 0) if counts is not None else None,
         jobs=counts,
-        models=models.served_versions(),
+        models=served,
         pinned=models.pinned,
         errors=errors,
     )

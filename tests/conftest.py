@@ -157,12 +157,18 @@ def serving(app: FastAPI) -> Iterator[str]:
             await startup(sockets)
             ready.set()
 
+        def run() -> None:
+            try:
+                server.run(sockets=[listening])
+            except SystemExit:  # how uvicorn ends when the app refuses to start
+                ready.set()
+
         server.startup = announced  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
             assert ready.wait(60), "the server did not start within a minute"
-            if server.should_exit:
+            if not server.started:
                 raise RuntimeError("the app refused to start")
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session
 
 from api.active_models import POLL_S, ActiveModels, CannotServe
+from api.health import readiness
 from api.main import create_app
 from api.settings import ApiSettings
 from db.engine import session_scope
@@ -19,7 +19,7 @@ from db.queries import access, models
 from db.tables import ModelVersion
 from ml.bundle import bundle_sha256
 from ml.images.store import FileStore
-from tests.conftest import client_of, serving
+from tests.conftest import client_of, environment, serving
 from tests.tiny_model import BRIGHT, DARK, YES, activate, foreign_bundle, picture, register_bundle
 
 PATIENCE_S = 20.0
@@ -144,6 +144,21 @@ def test_an_unknown_pin_refuses_to_start_and_names_what_there_is(
         make(models_of, store, tmp_path, pinned="nobody").start()
 
 
+def test_a_pin_that_turns_out_unknown_after_an_outage_makes_the_server_unready(
+    models_of: list[ActiveModels], versions: dict[str, ModelVersion], store: FileStore, tmp_path: Path
+) -> None:
+    active = make(models_of, store, tmp_path, pinned="nobody")
+    with environment(DATABASE_URL="postgresql://nobody@127.0.0.1:1/none", AFTERGLOW_DATA_DIR=str(tmp_path)):
+        active.start()
+    until = time.monotonic() + PATIENCE_S
+    while not active.errors():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    found = readiness(active)
+    assert (found.ready, found.database) == (False, True)
+    assert found.errors[0].startswith("AI_MODEL_VERSION=nobody cannot be served.")
+
+
 def test_a_threshold_replaces_the_one_of_the_model(
     models_of: list[ActiveModels], versions: dict[str, ModelVersion], store: FileStore, tmp_path: Path
 ) -> None:
@@ -186,13 +201,6 @@ def test_a_pinned_server_says_so_when_another_version_is_promoted(versions: dict
         assert answer["prediction"]["p_good"] == pytest.approx(0.8)
         assert answer["threshold"]["scale"] == [0.0, 1.0]
         assert client.get("/readyz").json()["pinned"] == "tiny_yes"
-
-
-def test_without_a_model_nothing_is_made_up(postgres_url: object, session: Session, store: FileStore) -> None:
-    kinds = models.active_versions(session)
-    assert "rating" in kinds, "so this asks for the state before any promotion, which a fresh ActiveModels has"
-    active = ActiveModels(store, Path("/nonexistent"))
-    assert active.served("rating") is None
 
 
 def test_the_description_alone_does_not_make_a_version(store: FileStore, tmp_path: Path) -> None:

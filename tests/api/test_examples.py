@@ -57,7 +57,12 @@ def world(database: str, store: FileStore) -> dict[str, str]:
         assert run is not None
         ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id}
     evaluate(spare, better=True)
-    return {**{key: str(value) for key, value in ids.items()}, "model_version": "tiny_yes", "name": "full", "rater": "ana"}
+    return {
+        **{key: str(value) for key, value in ids.items()},
+        "model_version": "tiny_yes",
+        "name": "full",
+        "rater": "ana",
+    }
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from api.health import head_revision
 from api.main import create_app
 from api.metrics import Metrics
 from api.settings import ApiSettings
-from db.tables import RatingEvent, Webcam
+from db.tables import RatingEvent, ScoringEvent, Webcam
 from tests.conftest import client_of, environment, serving
 from tests.tiny_model import picture
 
@@ -69,11 +69,14 @@ class TestHealth:
         assert "make migrate" in answer.json()["errors"][0]
 
     def test_without_a_database_it_lives_and_is_not_ready(self, database: str, data_dir: Path) -> None:
-        with environment(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/none"), serving(create_app()) as address:
-            with client_of(address, "ag_00000000_x") as client:
-                assert client.get("/healthz").status_code == 200
-                ready, score = client.get("/readyz"), client.post("/v1/score", content=picture(1))
-                metrics = client.get("/metrics")
+        with (
+            environment(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/none"),
+            serving(create_app()) as address,
+            client_of(address, "ag_00000000_x") as client,
+        ):
+            assert client.get("/healthz").status_code == 200
+            ready, score = client.get("/readyz"), client.post("/v1/score", content=picture(1))
+            metrics = client.get("/metrics")
         assert (ready.status_code, ready.json()["errors"]) == (503, ["the database does not answer"])
         assert (score.status_code, score.headers["retry-after"]) == (503, "1")
         assert "afterglow_database_up 0.0" in metrics.text
@@ -83,11 +86,24 @@ class TestHealth:
         client.post("/v1/score", content=picture(1))
         client.get("/v1/webcams/999999")
         text = anonymous.get("/metrics").text
-        assert re.search(r'afterglow_http_requests_total\{method="GET",route="/v1/webcams/\{webcam_id\}",status="404"\} [1-9]', text)
+        route = r'method="GET",route="/v1/webcams/\{webcam_id\}",status="404"'
+        assert re.search(rf"afterglow_http_requests_total\{{{route}\}} [1-9]", text)
         assert re.search(r'afterglow_scores_total\{kind="rating",path_taken="unscored"\} [1-9]', text)
         assert 'afterglow_score_seconds_bucket{kind="rating",le="3.0"}' in text
         assert 'afterglow_jobs{state="running"} 0.0' in text
         assert "afterglow_database_up 1.0" in text
+
+
+def test_without_an_active_model_the_answer_is_unscored_and_recorded(client: httpx.Client, session: Session) -> None:
+    webcam = client.post("/v1/webcams", json={"external_id": "no-model"}).json()
+    body = client.post("/v1/score", content=picture(255), params={"webcam_id": webcam["id"]}).json()
+    assert (body["pathTaken"], body["rawScore"], body["aiRating"], body["isGood"]) == ("unscored", None, None, None)
+    assert body["reason"] == "no active model: train and promote one first"
+    assert body["capture"]["captured"] is False
+    event = session.get_one(ScoringEvent, body["eventId"])
+    assert (event.webcam_id, event.path_taken, event.raw_score) == (webcam["id"], "unscored", None)
+    assert client.get(f"/v1/webcams/{webcam['id']}").json() == webcam, "nothing goes into score columns"
+    assert client.get("/v1/snapshots", params={"webcam_id": webcam["id"]}).json()["items"] == []
 
 
 class TestDocs:
@@ -142,13 +158,14 @@ class TestErrors:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-class TestBodyLimit:
-    @pytest.fixture(scope="class")
-    def small(self, database: str) -> Iterator[str]:
-        """A server that takes 1 MiB."""
-        with serving(create_app(ApiSettings(max_body_mib=1, max_bundle_mib=2))) as address:
-            yield address
+@pytest.fixture(scope="module")
+def small(database: str) -> Iterator[str]:
+    """A server that takes 1 MiB."""
+    with serving(create_app(ApiSettings(max_body_mib=1, max_bundle_mib=2))) as address:
+        yield address
 
+
+class TestBodyLimit:
     @pytest.mark.parametrize("is_chunked", [False, True])
     @pytest.mark.parametrize("path", ["/v1/score", "/v1/webcams", "/v1/snapshots"])
     def test_a_body_over_the_limit_is_413(
@@ -202,7 +219,7 @@ def test_a_busy_server_says_so_at_once(database: str, api_key: Callable[..., str
 
 class TestFaults:
     @pytest.fixture
-    def broken(self, database: str) -> Iterator[FastAPI]:
+    def broken(self, database: str) -> FastAPI:
         """An app with a route that fails."""
         app = create_app()
 
@@ -210,7 +227,7 @@ class TestFaults:
         def boom() -> None:
             raise RuntimeError("internal detail")
 
-        yield app
+        return app
 
     def test_our_own_fault_is_500_with_the_id_and_without_a_trace(
         self, broken: FastAPI, capfd: pytest.CaptureFixture[str]

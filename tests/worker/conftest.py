@@ -78,7 +78,9 @@ def toy_kind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def running(database: str, store: FileStore, toy_kind: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(
+    database: str, store: FileStore, toy_kind: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     """Dispatcher and Celery worker over a private Redis, on the module's database."""
     from worker.up import running_services
 
@@ -102,7 +104,9 @@ def write_generated_labels(folder: Path, *, num_webcams: int = 12, num_days: int
             name = f"{number}.jpg"
             (folder / name).write_bytes(to_jpeg(render(frame, 96, 72)))
             rating = round(frame.beauty)
-            writer.writerow([name, frame.webcam.id, frame.phase, frame.captured_at.isoformat(), rating, "ann", frame.webcam.lng])
+            writer.writerow(
+                [name, frame.webcam.id, frame.phase, frame.captured_at.isoformat(), rating, "ann", frame.webcam.lng]
+            )
     return path
 
 

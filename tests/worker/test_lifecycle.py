@@ -67,7 +67,9 @@ def test_training_runs_export_and_evaluation_as_jobs_on_a_celery_worker(trained:
             assert str(started.worker).startswith("celery:"), started.worker
 
 
-def test_provenance_is_exactly_the_rows_of_the_active_manifest(labelled: Running, trained: tuple[str, list[Any]]) -> None:
+def test_provenance_is_exactly_the_rows_of_the_active_manifest(
+    labelled: Running, trained: tuple[str, list[Any]]
+) -> None:
     with session_scope() as session:
         run = models.find_run(session, trained[0])
         assert run is not None
@@ -97,7 +99,9 @@ def test_a_report_has_the_model_beside_its_baselines_with_n_and_intervals(traine
         assert row["intervals"]["mae"][0] <= row["metrics"]["mae"] <= row["intervals"]["mae"][1]
 
 
-def test_the_gate_refuses_what_is_worse_and_records_force_as_such(labelled: Running, trained: tuple[str, list[Any]]) -> None:
+def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
+    labelled: Running, trained: tuple[str, list[Any]]
+) -> None:
     version = trained[0]
     with session_scope() as session:
         verdict = promotion.judge_promotion(session, version)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from worker.up import choose_port, running_services
 SEED = 20
 MEAN_VOTES = 2.5
 SCORED_FRAMES = 60
+"""Known frames that are scored again; those of the last day are new."""
 DEMO_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "demo.yaml"
 UP_TIMEOUT_S = 90.0
 
@@ -60,8 +64,6 @@ class Steps:
 
 def run_demo(directory: Path | None, *, num_webcams: int, num_days: int) -> int:
     """Run the demo from nothing to a scored frame; returns the exit code."""
-    import os
-
     home = (directory or state_settings().resolved_data_dir / "demo").resolve()
     marker = home / ".afterglow-demo"
     if home.exists() and any(home.iterdir()) and not marker.exists():
@@ -96,8 +98,11 @@ def run_demo(directory: Path | None, *, num_webcams: int, num_days: int) -> int:
 
 def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
     with steps.step(f"Generate {num_webcams} webcams over {num_days} days, and simulated raters with bias and noise"):
-        frames = make_frames(make_webcams(num_webcams, SEED), num_days, SEED, frames_per_day=1)
-        table = _write_frames(home, frames)
+        frames = make_frames(make_webcams(num_webcams, SEED), num_days + 1, SEED, frames_per_day=1)
+        last_day = max(frame.captured_at for frame in frames) - timedelta(days=1)
+        today = [frame for frame in frames if frame.captured_at > last_day]
+        _draw_frames(home, frames)
+        table = _write_labels(home, [frame for frame in frames if frame not in today])
     port = choose_port("127.0.0.1", None)
     with steps.step(f"Start Postgres, Redis, server, workers and clock on port {port}"):
         up = _start_up(home, port)
@@ -110,7 +115,7 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
                 again = import_snapshots(table, home / "frames", file_store())
                 console.print(f"   imported once more: {again.imported} new, {again.known} already known")
             _learn(client, steps)
-            _use(client, steps, home, frames)
+            _use(client, steps, home, frames, today)
     finally:
         up.terminate()
         up.wait(timeout=60)
@@ -118,7 +123,7 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
 
 def _learn(client: httpx.Client, steps: Steps) -> None:
     with steps.step("Export a dataset (job)"):
-        job = _job(client, _post(client, "/v1/datasets", {"kind": "rating"})["job"]["id"])
+        job = _job(client, _post(client, "/v1/datasets", {"kind": "rating"})["id"])
         dataset = _get(client, f"/v1/datasets/{job['result']['dataset_id']}")
         for line in count_lines(dataset["counts"]):
             console.print(f"   {line}")
@@ -136,33 +141,48 @@ def _learn(client: httpx.Client, steps: Steps) -> None:
         _wait_until_served(client, version)
 
 
-def _use(client: httpx.Client, steps: Steps, home: Path, frames: list[Frame]) -> None:
-    chosen = frames[-SCORED_FRAMES:]
-    with steps.step(f"Score {len(chosen)} frames over HTTP"):
-        answers = [_score(client, home, frame) for frame in chosen]
-        kept = sum(answer["capture"]["captured"] for answer in answers)
-        console.print(f"   {sum(a['pathTaken'] == 'onnx' for a in answers)} scored, {kept} captured by the gate")
+def _use(client: httpx.Client, steps: Steps, home: Path, frames: list[Frame], today: list[Frame]) -> None:
+    known = [frame for frame in frames if frame not in today][-SCORED_FRAMES:]
+    with steps.step(f"Score {len(today)} new and {len(known)} known frames over HTTP"):
+        answers = [_score(client, home, frame) for frame in today]
+        _say_scored("new", answers)
+        _say_scored("known", [_score(client, home, frame) for frame in known])
     with steps.step("Where model and people disagree most"):
         _show_disagreements(client)
     console.print("One scored frame, as curl shows it:")
-    frame = chosen[0]
+    best = max(range(len(today)), key=lambda number: answers[number]["aiRating"])
+    frame = today[best]
     console.print(
-        f"  curl -X POST '{client.base_url}v1/score?source=windy&webcam={frame.webcam.id}' "
+        f"  curl -X POST '{str(client.base_url).rstrip('/')}/v1/score?source=windy&webcam={frame.webcam.id}' "
         f"-H 'Authorization: Bearer ag_...' --data-binary @{_frame_name(frame)}",
         style="dim",
     )
-    print(json.dumps(answers[0], indent=2))
+    print(json.dumps(answers[best], indent=2))
+
+
+def _say_scored(which: str, answers: list[Any]) -> None:
+    by_path = Counter(answer["pathTaken"] for answer in answers)
+    by_verdict = Counter(answer["capture"]["reason"] for answer in answers)
+    console.print(
+        f"   {which}: "
+        + ", ".join(f"{n} {path}" for path, n in by_path.items())
+        + "; the gate said "
+        + ", ".join(f"{n} {verdict}" for verdict, n in sorted(by_verdict.items()))
+    )
 
 
 def _frame_name(frame: Frame) -> str:
     return f"{frame.webcam.id}_{frame.captured_at:%Y%m%dT%H%M%S}.jpg"
 
 
-def _write_frames(home: Path, frames: list[Frame]) -> Path:
-    """Draw the frames and write the CSV that an import takes, one row a rating."""
+def _draw_frames(home: Path, frames: list[Frame]) -> None:
     (home / "frames").mkdir()
     for frame in frames:
         (home / "frames" / _frame_name(frame)).write_bytes(to_jpeg(render(frame)))
+
+
+def _write_labels(home: Path, frames: list[Frame]) -> Path:
+    """Let the raters vote, and write the CSV that an import takes: one row a rating."""
     raters = make_raters(6, SEED)
     table = home / "generated_labels.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -187,7 +207,7 @@ def _write_frames(home: Path, frames: list[Frame]) -> Path:
             cam = frame.webcam
             writer.writerow((_frame_name(frame), cam.id, frame.phase, frame.captured_at.isoformat(), rating, rater,
                              cam.title, cam.lat, cam.lng, cam.region, "generated"))  # fmt: skip
-    console.print(f"   {len(frames)} frames; raters: " + ", ".join(
+    console.print(f"   {len(frames)} rated frames; raters: " + ", ".join(
         f"{r.name} (bias {r.bias:+.2f}, noise {r.noise_sd:.2f})" for r in raters
     ))  # fmt: skip
     return table
@@ -236,16 +256,17 @@ def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> Any:
 
 def _job(client: httpx.Client, job_id: int) -> Any:
     """Follow a job and its follow-ups over HTTP; returns the first one's row."""
-    job = _wait_for(client, job_id)
-    for follow_up in job["follow_up_ids"]:
-        _job(client, follow_up)
-    return job
+    answer = _wait_for(client, job_id)
+    for follow_up in answer["follow_ups"]:
+        _job(client, follow_up["id"])
+    return answer["job"]
 
 
 def _wait_for(client: httpx.Client, job_id: int) -> Any:
     said = ""
     while True:
-        job = _get(client, f"/v1/jobs/{job_id}")
+        answer = _get(client, f"/v1/jobs/{job_id}")
+        job = answer["job"]
         now = f"   {job['kind']}: {job['state']} {job['progress']:.0%} {job['message'] or ''}"
         if job["state"] in ("succeeded", "failed", "cancelled", "dead"):
             break
@@ -257,9 +278,9 @@ def _wait_for(client: httpx.Client, job_id: int) -> Any:
         print("\r" + " " * 110 + "\r", end="", file=sys.stderr)
     if job["state"] != "succeeded":
         raise DemoFailed(f"job {job_id} ({job['kind']}) {job['state']}: {job['reason']}")
-    worker = next((e["worker"] for e in job["events"] if e["event"] == "started"), "?")
+    worker = next((e["worker"] for e in answer["events"] if e["event"] == "started"), "?")
     console.print(f"   {job['kind']}: succeeded on {worker}")
-    return job
+    return answer
 
 
 def _wait_until_served(client: httpx.Client, version: str) -> None:

@@ -112,18 +112,21 @@ def _print_submitted(as_json: bool, model_version: str, job_id: int | None) -> N
 
 def print_report(report: dict[str, Any]) -> None:
     """Print an evaluation's headline table: the model beside its baselines, with n and intervals, and its notes."""
+    from ml.judgements import judgement
     from worker.cli.output import console, print_table
 
     if not report:
         return
-    primary = report["primary"]["name"]
-    for name, subset in report["subsets"].items():
-        mark = " (headline)" if name == report["headline"] else ""
-        console.print(f"{name}{mark}: n = {subset['n']} in {subset['n_groups']} groups, 95 % intervals by group")
-        metrics = [primary, *(m for m in subset["rows"][0]["metrics"] if m != primary)][:4]
+    metrics = [spec.name for spec in judgement(report["kind"]).metrics(report["head"])][:4]
+    ordered = sorted(report["subsets"].items(), key=lambda item: item[0] != report["headline"])
+    for name, subset in ordered:
+        mark = ", the headline" if name == report["headline"] else ""
+        console.print(
+            f"{name}{mark}: n = {subset['n']} in {subset['n_groups']} groups, 95 % intervals by group",
+            style="bold" if mark else "",
+        )
         print_table(
-            ("", *metrics),
-            [[row["name"], *(_cell(row, metric) for metric in metrics)] for row in subset["rows"]],
+            ("", *metrics), [[row["name"], *(_cell(row, metric) for metric in metrics)] for row in subset["rows"]]
         )
         console.print()
     for note in report.get("notes", []):
@@ -136,7 +139,7 @@ def _cell(row: dict[str, Any], metric: str) -> str:
         return "-"
     if not interval or interval[0] is None:
         return f"{value:.3f}"
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def evaluate(

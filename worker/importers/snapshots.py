@@ -103,14 +103,16 @@ def import_snapshots(
     table = _read(path)
     report = ImportReport(rows=len(table))
     root = image_dir.resolve() if image_dir is not None else None
+    stored: dict[str, ImageInfo] = {}  # an image with ratings of several people stands in several rows
     for done, (line, cells) in enumerate(table, start=1):
         try:
             row = _check(cells)
-            content = None if row.is_url else _read_image(row.image, root)
-            if content is not None:
-                store.put_image(content[0])
+            if not row.is_url and row.image not in stored:
+                data, info = _read_image(row.image, root)
+                store.put_image(data)
+                stored[row.image] = info
             with session_scope() as session:
-                changed = _write(session, row, content[1] if content else None, report)
+                changed = _write(session, row, stored.get(row.image), report)
             if changed:
                 report.imported += 1
             else:
