@@ -23,8 +23,6 @@ from api.routes import datasets, jobs, models, score, snapshots, system, trainin
 from api.scoring import ScoringDesk
 from api.security import KeyCache
 from api.settings import ApiSettings, api_settings
-from db.engine import engine
-from db.errors import NoDatabase
 from worker.places import bundle_cache, file_store
 
 log = structlog.get_logger("api")
@@ -112,10 +110,7 @@ def _stop(app: FastAPI) -> None:
     app.state.active_models.stop()
     app.state.fetch_pool.close()
     app.state.score_pool.close()
-    try:
-        engine().dispose()
-    except NoDatabase:
-        return
+    # The engine is the process's, not the app's, and ends with it.
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -103,7 +103,8 @@ def _protocol_on_stdout() -> Iterator[None]:
     _stream = os.fdopen(os.dup(saved), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         sys.stdout.flush()
         _stream.close()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 import pytest
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Engine, make_url
 from sqlmodel import Session
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MODEL_SETTINGS = ("AI_MODEL_VERSION", "AI_RATING_THRESHOLD", "REDIS_URL", "STORE_URL")
 """Of whoever runs the tests; none of them may reach a test."""
+RETIRED: list[Engine] = []
+"""Engines that were forgotten. Closed with their database and not before: a server's thread may hold a connection of
+one, which would be lost open, and psycopg warns of that whenever the garbage collector finds it."""
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +77,7 @@ def database(postgres_url: URL, template_database: str, data_dir: Path) -> Itera
     url = text_of(postgres_url.set(database=name))
     with environment(DATABASE_URL=url):
         yield url
+    close_engines()
     administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -200,10 +204,16 @@ def forget_settings() -> None:
     from worker.settings import worker_settings
 
     if engine.cache_info().currsize:
-        engine().dispose()
+        RETIRED.append(engine())
     engine.cache_clear()
     state_settings.cache_clear()
     worker_settings.cache_clear()
+
+
+def close_engines() -> None:
+    """Close every connection of engines that were forgotten."""
+    while RETIRED:
+        RETIRED.pop().dispose()
 
 
 @contextmanager

@@ -165,6 +165,8 @@ class Rating(Judgement):
 
         self._check_head(head)
         linear = torch.nn.Linear(num_features, 1)
+        # Random weights on hundreds of standardised features are noise of half the scale, which few rows never undo.
+        torch.nn.init.zeros_(linear.weight)
         if head == "regression":
             torch.nn.init.constant_(linear.bias, 0.5)  # the middle of the raw scale, else the first epochs only find it
         return torch.nn.Sequential(torch.nn.Dropout(dropout), linear)

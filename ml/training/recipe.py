@@ -33,19 +33,19 @@ class Recipe(BaseModel):
     """What is trained: the head on frozen, cached features; also the backbone's last block; or everything."""
     image_size: int = Field(224, ge=32, le=640)
     """Side in pixels of the square that every image is resized to (squashed, never cropped)."""
-    epochs: int = Field(60, ge=1, le=10_000)
+    epochs: int = Field(100, ge=1, le=10_000)
     """Passes over the training rows at most."""
-    patience: int = Field(15, ge=1)
+    patience: int = Field(20, ge=1)
     """Epochs without a better validation metric before training stops early."""
     batch_size: int = Field(64, ge=1, le=4096)
     """Images per step."""
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(3e-4, gt=0, le=1)
     """Step size of AdamW for the head."""
     backbone_learning_rate: float = Field(1e-4, gt=0, le=1)
     """Step size of AdamW for the backbone, where it is trained."""
     weight_decay: float = Field(1e-2, ge=0)
     """Decoupled weight decay of AdamW."""
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the head's last layer."""
     crop: float = Field(0.1, ge=0, le=0.5)
     """Augmentation: largest share of a side that is cut away at random (not with frozen features)."""

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from ml.bundle import BundleError, bundle_sha256, load_bundle, write_bundle
+from ml.calibration import Calibration
 from tests.tiny_model import BRIGHT
 
 
@@ -22,7 +23,7 @@ def test_a_whole_bundle_loads(bundle):
     loaded = load_bundle(bundle)
     assert loaded.kind == "rating"
     assert loaded.score_scale.low == loaded.scale[0]
-    assert loaded.fitted_calibration.to_json() == json.loads(json.dumps(loaded.calibration))
+    assert loaded.fitted_calibration == Calibration.from_json(loaded.calibration)
 
 
 @pytest.mark.parametrize("name", ["bundle.json", "model.onnx", "golden/gradient.png"])

@@ -17,10 +17,11 @@ N = 200
 
 @pytest.fixture(scope="module")
 def learner():
-    """A linear problem in 512 features, of which the first one and noise make the rating."""
+    """A linear problem: 512 noisy views of one hidden number, which the rating follows."""
     rng = np.random.default_rng(0)
-    features = rng.normal(3.0, 2.0, (N, 512)).astype(np.float32)
-    targets = np.clip(2.5 + 0.5 * (features[:, 0] - 3.0) + rng.normal(0.0, 0.3, N), 0.0, 5.0)
+    hidden = rng.normal(0.0, 1.0, N)
+    features = (3.0 + hidden[:, None] * rng.normal(0.0, 1.0, 512) + rng.normal(0.0, 3.0, (N, 512))).astype(np.float32)
+    targets = np.clip(2.5 + hidden + rng.normal(0.0, 0.3, N), 0.0, 5.0)
     kind = judgement("rating")
     items = Items(
         snapshot_ids=np.arange(N),
@@ -31,7 +32,7 @@ def learner():
         group_ids=tuple(f"group:{number // 4}" for number in range(N)),
         splits=np.array(["train"] * N),
     )
-    recipe = Recipe(backbone="resnet18", epochs=40, patience=8, learning_rate=0.01, dropout=0.5)
+    recipe = Recipe(backbone="resnet18", epochs=40, patience=8, learning_rate=0.001, dropout=0.5)
     inputs = FeatureInputs(torch.from_numpy(features))
     return Learner(kind, recipe, kind.scale, items, inputs, load_backbone("resnet18", "none", seed=0))
 
@@ -41,7 +42,7 @@ TRAIN, VAL = np.arange(150), np.arange(150, N)
 
 def test_the_loss_falls(learner):
     epochs = fit(learner, TRAIN, VAL, Progress()).epochs
-    assert epochs[-1]["train_loss"] < 0.3 * epochs[0]["train_loss"]
+    assert epochs[-1]["train_loss"] < 0.5 * epochs[0]["train_loss"]
 
 
 def test_the_model_returned_is_the_best_on_val_not_the_last(learner):
