@@ -6,24 +6,16 @@ import os
 from functools import cache
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.settings import ServingSettings
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class ApiSettings(BaseSettings):
-    """Settings of the API process."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        extra="ignore",
-        frozen=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
-        protected_namespaces=(),
-    )
+class ApiSettings(ServingSettings):
+    """Settings of the API process, over those of whatever serves a model."""
 
     host: str = Field("127.0.0.1", validation_alias="AFTERGLOW_HOST")
     """Address that `python -m api.main` listens on."""
@@ -51,15 +43,6 @@ class ApiSettings(BaseSettings):
 
     max_bundle_mib: int = Field(256, ge=1, validation_alias="AFTERGLOW_MAX_BUNDLE_MIB")
     """Largest request body in MiB where a model trained elsewhere is registered."""
-
-    model_version: str | None = Field(None, validation_alias="AI_MODEL_VERSION")
-    """Version that serves its kind, whatever is promoted; an unknown one refuses to start. Empty: the active one."""
-
-    rating_threshold: float | None = Field(None, validation_alias="AI_RATING_THRESHOLD")
-    """Threshold of the capture gate on the served model's own scale. Empty: the one that the model carries."""
-
-    exploration_share: float = Field(0.02, ge=0, le=1, validation_alias="AFTERGLOW_EXPLORATION_SHARE")
-    """Share of frames below the threshold that is kept all the same, so that recall can be measured."""
 
     @property
     def max_body_bytes(self) -> int:

@@ -88,8 +88,8 @@ class Scorer:
             return {name: np.zeros(0, dtype=np.float32) for name in names}
         return run_graph(self._session, names, pixels)
 
-    def score_image(self, data: bytes) -> tuple[dict[str, float], BaseModel]:
-        """Score one encoded image: the graph's outputs by name, and the kind's prediction.
+    def score_image(self, data: bytes | Pixels) -> tuple[dict[str, float], BaseModel]:
+        """Score one image, encoded or decoded by `ml.images.decode`: the outputs by name, and the kind's prediction.
 
         Raises:
             ImageError: The bytes are not an image that we take.
@@ -130,7 +130,7 @@ class Scorer:
                         f"its export gave {expected:.6f}; the graph, the image or the decoder is not the one exported"
                     )
 
-    def _pixels(self, data: bytes) -> Pixels:
+    def _pixels(self, data: bytes | Pixels) -> Pixels:
         return to_model_input(data, *self.bundle.input_size, version=self.bundle.preprocessing_version)
 
     def _check_graph(self) -> None:

@@ -15,10 +15,10 @@ from pydantic_settings import BaseSettings
 from api.settings import ApiSettings
 from db.settings import StateSettings
 from ml.training.recipe import Recipe
-from worker.settings import WorkerSettings
+from worker.settings import ServingSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[1]
-SETTINGS: dict[str, type[BaseSettings]] = {"db": StateSettings, "worker": WorkerSettings, "api": ApiSettings}
+SETTINGS: tuple[type[BaseSettings], ...] = (StateSettings, WorkerSettings, ServingSettings, ApiSettings)
 
 
 def _docstrings(cls: type) -> dict[str, str]:
@@ -35,9 +35,10 @@ def _docstrings(cls: type) -> dict[str, str]:
 
 
 def _expected() -> Iterator[tuple[str, str, str]]:
-    for cls in SETTINGS.values():
+    for cls in SETTINGS:
         sentences = _docstrings(cls)
-        for name, field in cls.model_fields.items():
+        for name in sentences:
+            field = cls.model_fields[name]
             default = "" if field.default in (None, PydanticUndefined) else str(field.default)
             yield str(field.validation_alias), default, sentences[name]
 

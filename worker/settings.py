@@ -42,6 +42,28 @@ class WorkerSettings(BaseSettings):
     """Hours between two scheduled evaluations of the active model on current labels."""
 
 
+class ServingSettings(BaseSettings):
+    """What is served and which frames are kept: read by the API and by the command that scores."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+    )
+
+    model_version: str | None = Field(None, validation_alias="AI_MODEL_VERSION")
+    """Version that serves its kind, whatever is promoted; an unknown one refuses to start. Empty: the active one."""
+
+    rating_threshold: float | None = Field(None, validation_alias="AI_RATING_THRESHOLD")
+    """Threshold of the capture gate on the served model's own scale. Empty: the one that the model carries."""
+
+    exploration_share: float = Field(0.02, ge=0, le=1, validation_alias="AFTERGLOW_EXPLORATION_SHARE")
+    """Share of frames below the threshold that is kept all the same, so that recall can be measured."""
+
+
 @cache
 def worker_settings() -> WorkerSettings:
     """The settings of this process."""

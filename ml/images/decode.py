@@ -119,8 +119,18 @@ def inspect(data: bytes) -> ImageInfo:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
+    return read(data)[0]
+
+
+def read(data: bytes) -> tuple[ImageInfo, Pixels]:
+    """Decode an image once: what it is, and its pixels as `decode` returns them.
+
+    Raises:
+        ImageError: the bytes are not an image that we take.
+    """
     name, upright = _open_upright(data)
-    return ImageInfo(_MEDIA_TYPES[name], upright.width, upright.height, len(data), sha256_of(data))
+    info = ImageInfo(_MEDIA_TYPES[name], upright.width, upright.height, len(data), sha256_of(data))
+    return info, np.array(upright, dtype=np.uint8)
 
 
 def decode(data: bytes) -> Pixels:
@@ -132,7 +142,7 @@ def decode(data: bytes) -> Pixels:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    return np.array(_open_upright(data)[1], dtype=np.uint8)
+    return read(data)[1]
 
 
 def to_model_input(

@@ -230,7 +230,7 @@ class Rating(Judgement):
             "raw_score": raw, "ai_rating": scale.from_raw(raw)
         }  # fmt: skip
 
-    def decode(self, outputs: dict[str, np.ndarray], scale: Scale, head: str) -> list[BaseModel]:  # noqa: ARG002
+    def decode(self, outputs: dict[str, np.ndarray], scale: Scale, head: str) -> list[BaseModel]:
         """One RatingPrediction per item."""
         self._check_head(head)
         raw = np.ravel(outputs["raw_score"])

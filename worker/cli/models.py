@@ -280,10 +280,9 @@ def rollback(
 
 
 def _say_if_pinned(model_version: str) -> None:
-    import os
-
     from worker.cli.output import remarks
+    from worker.settings import ServingSettings
 
-    pinned = os.environ.get("AI_MODEL_VERSION")
+    pinned = ServingSettings().model_version
     if pinned and pinned != model_version:
         remarks.print(f"AI_MODEL_VERSION pins the served version to {pinned}: servers with it go on serving that one")

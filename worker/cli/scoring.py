@@ -28,6 +28,7 @@ def score(
     from ml.judgements import judgement
     from worker.cli.output import print_json, print_table
     from worker.places import bundle_cache, file_store
+    from worker.settings import ServingSettings
     from worker.stages import score as stage
     from worker.up import running_services
 
@@ -36,7 +37,7 @@ def score(
     answers: list[dict[str, Any]] = []
     with running_services():
         with session_scope() as session:
-            served = stage.active_served(session, kind, store, bundle_cache(), threshold_from_environment())
+            served = stage.active_served(session, kind, store, bundle_cache(), ServingSettings())
             known = webcams.find_webcam(session, source, webcam) if webcam else None
         if webcam and known is None:
             raise NotFound(what="webcam", key=f"{source}/{webcam}")
@@ -47,7 +48,7 @@ def score(
             with session_scope() as session:
                 stage.record_score(
                     session, scored, frame, kind=kind, store=store, data=data,
-                    exploration_share=0.0, writes_snapshots=about.scores_snapshots,
+                    exploration_share=ServingSettings().exploration_share, writes_snapshots=about.scores_snapshots,
                 )  # fmt: skip
             answers.append(_answer(name, scored))
     if as_json:
@@ -63,14 +64,6 @@ def score(
         )  # fmt: skip
     if any(answer["pathTaken"] == "unscored" for answer in answers):
         raise typer.Exit(1)
-
-
-def threshold_from_environment() -> float | None:
-    """AI_RATING_THRESHOLD, on the model's scale, if set."""
-    import os
-
-    text = os.environ.get("AI_RATING_THRESHOLD")
-    return float(text) if text else None
 
 
 def _read(name: str) -> tuple[bytes | None, str | None]:

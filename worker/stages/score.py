@@ -19,9 +19,11 @@ from db.queries import models, webcams
 from db.tables import ModelVersion, Webcam
 from ml import thresholds
 from ml.bundle import BundleError, bundle_sha256
-from ml.images.decode import ImageError, ImageInfo, inspect, sha256_of
+from ml.images.decode import ImageError, ImageInfo, read, sha256_of
 from ml.images.store import FileStore, image_key
 from ml.inference import Scorer
+from ml.judgements import judgement
+from worker.settings import ServingSettings
 from worker.stages.capture import CaptureVerdict, capture
 
 
@@ -89,13 +91,13 @@ def load_served(version: ModelVersion, store: FileStore, cache: Path, threshold:
 def score_pixels(served: Served | None, data: bytes) -> Scored:
     """Run the model on one encoded image. Never raises for a bad image: the answer says why there is no score."""
     try:
-        info = inspect(data)
+        info, pixels = read(data)
     except ImageError as error:
         return Scored("unscored", reason=f"{error.reason}: {error}", image_sha256=sha256_of(data))
     if served is None:
         return Scored("unscored", reason="no active model: train and promote one first", info=info,
                       image_sha256=info.sha256)  # fmt: skip
-    outputs, prediction = served.scorer.score_image(data)
+    outputs, prediction = served.scorer.score_image(pixels)
     return _scored("onnx", served, prediction, outputs, info)
 
 
@@ -224,13 +226,18 @@ def likely_phase(captured_at: datetime, lng: float | None) -> str:
     return "sunrise" if hour < 12 else "sunset"
 
 
-def active_served(session: Session, kind: str, store: FileStore, cache: Path, threshold: float | None) -> Served:
-    """The active model of a kind, loaded; what the command line scores with.
+def active_served(session: Session, kind: str, store: FileStore, cache: Path, settings: ServingSettings) -> Served:
+    """The model that serves a kind, loaded: the pinned version where one is set for this kind, else the active one.
 
     Raises:
         Conflict: No version of this kind is active.
+        NotFound: The pinned version is not registered.
     """
     version = models.active_version(session, kind)
+    if settings.model_version is not None:
+        pinned = models.get_version(session, settings.model_version)
+        version = pinned if pinned.kind == kind else version
     if version is None:
         raise Conflict(f"no {kind} model is active: train one with `afterglow train {kind}`, then `afterglow promote`")
+    threshold = settings.rating_threshold if judgement(kind).scores_snapshots else None
     return load_served(version, store, cache, threshold)
