@@ -54,7 +54,7 @@ def test_alembic_is_the_installed_one() -> None:
 
 
 def test_no_other_file_than_a_judgement_compares_the_name_of_a_kind() -> None:
-    pattern = re.compile(r"""(==|!=|\bin\b)\s*\(?["'](?:%s)["']""" % "|".join(kinds()))
+    pattern = re.compile(rf"""(==|!=|\bin\b)\s*\(?["'](?:{"|".join(kinds())})["']""")
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for package in ("api", "db", "ml", "worker")

@@ -170,10 +170,8 @@ def to_model_input(
     if height < 1 or width < 1:
         raise ValueError(f"the model input must be at least 1 x 1 pixel, not {width} x {height}")
     if isinstance(pixels_or_bytes, np.ndarray):
-        upright = image_from_pixels(pixels_or_bytes)
-    else:
-        upright = _open_upright(pixels_or_bytes)[1]
-    return resize(upright, height, width)
+        return resize(image_from_pixels(pixels_or_bytes), height, width)
+    return resize(_open_upright(pixels_or_bytes)[1], height, width)
 
 
 def image_from_pixels(pixels: Pixels) -> Image.Image:
