@@ -31,6 +31,9 @@ class Recipe(BaseModel):
     """What is predicted: one of the kind's heads, for ratings `regression` (0..5) or `binary` (is it good?)."""
     trainable: Literal["head", "last_block", "all"] = "head"
     """What is trained: the head on frozen, cached features; also the backbone's last block; or everything."""
+    solver: Literal["lbfgs", "adamw"] = "lbfgs"
+    """How a head on frozen features is fitted: `lbfgs` exactly, for penalties of which validation chooses one, or `adamw`
+    in epochs with the keys below. A backbone that is trained takes AdamW."""
     image_size: int = Field(224, ge=32, le=640)
     """Side in pixels of the square that every image is resized to (squashed, never cropped)."""
     epochs: int = Field(100, ge=1, le=10_000)

@@ -91,7 +91,7 @@ class TestOtherWays:
         dataset = make_dataset(tmp_path, n=6)  # three groups, the last one val
         rows = (tmp_path / "manifest_full.csv").read_text().replace(",val,", ",train,")
         dataset.manifest.write_text(rows)
-        facts = train_in_process(dataset, tmp_path / "run", epochs=3)
+        facts = train_in_process(dataset, tmp_path / "run", epochs=3, solver="adamw")
         assert facts["method"] == "kfold"
         assert facts["best_epoch"] == 3
         assert any("fixed number of epochs" in note for note in facts["notes"])

@@ -8,7 +8,7 @@ from ml.events import Progress
 from ml.features.backbones import load_backbone
 from ml.judgements import judgement
 from ml.training.dataset import FeatureInputs, Items
-from ml.training.loop import Learner, NonFiniteLossError, fit
+from ml.training.loop import PENALTIES, Learner, NonFiniteLossError, fit
 from ml.training.outoffold import predict_out_of_fold
 from ml.training.recipe import Recipe
 
@@ -32,7 +32,7 @@ def learner():
         group_ids=tuple(f"group:{number // 4}" for number in range(N)),
         splits=np.array(["train"] * N),
     )
-    recipe = Recipe(backbone="resnet18", epochs=40, patience=8, learning_rate=0.001, dropout=0.5)
+    recipe = Recipe(backbone="resnet18", solver="adamw", epochs=40, patience=8, learning_rate=0.001, dropout=0.5)
     inputs = FeatureInputs(torch.from_numpy(features))
     return Learner(kind, recipe, kind.scale, items, inputs, load_backbone("resnet18", "none", seed=0))
 
@@ -107,3 +107,49 @@ def test_out_of_fold_scores_beat_the_mean_and_every_row_has_one(learner):
     targets = learner.items.targets
     assert np.isfinite(found.scores).all()
     assert np.abs(found.scores - targets).mean() < 0.8 * np.abs(targets - targets.mean()).mean()
+
+
+class TestSolver:
+    """The exact solver of a head on frozen features."""
+
+    @pytest.fixture
+    def solving(self, learner):
+        return replace(learner, recipe=learner.recipe.model_copy(update={"solver": "lbfgs"}))
+
+    @pytest.fixture
+    def binary(self, solving):
+        targets = (solving.items.targets > 2.5).astype(np.float64)
+        encoded = solving.kind.encode(targets, "binary")
+        recipe = solving.recipe.model_copy(update={"head": "binary"})
+        return replace(solving, recipe=recipe, items=replace(solving.items, targets=targets, encoded=encoded))
+
+    def test_it_finds_what_logistic_regression_finds(self, binary):
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        done = fit(binary, TRAIN, VAL[:0], Progress(), epochs=3)
+        features = StandardScaler().fit(binary.inputs.batch(TRAIN, None).numpy())
+        # Mean loss + p |w|^2 is the sum of losses * C + |w|^2 / 2 at C = 1 / (2 p N).
+        known = LogisticRegression(C=1 / (2 * PENALTIES[2] * len(TRAIN)), max_iter=5000, tol=1e-8)
+        known.fit(features.transform(binary.inputs.batch(TRAIN, None).numpy()), binary.items.targets[TRAIN])
+        expected = known.decision_function(features.transform(binary.inputs.batch(VAL, None).numpy()))
+        assert binary.predict(done.model, VAL) == pytest.approx(expected, abs=1e-3)
+
+    def test_a_weaker_penalty_fits_the_training_rows_better(self, solving):
+        losses = [epoch["train_loss"] for epoch in fit(solving, TRAIN, VAL, Progress()).epochs]
+        assert len(losses) == len(PENALTIES)
+        assert losses == sorted(losses, reverse=True)
+
+    def test_the_penalty_is_the_one_that_is_best_on_val(self, solving):
+        done = fit(solving, TRAIN, VAL, Progress())
+        assert done.best_epoch == min(done.epochs, key=lambda epoch: epoch["val"]["mae"])["epoch"]
+        outputs = learner_scores(solving, done)
+        assert np.mean(np.abs(outputs - solving.items.targets[VAL])) == pytest.approx(done.val_metrics["mae"], abs=1e-6)
+
+    def test_the_same_numbers_give_the_same_weights(self, solving):
+        first, second = (fit(solving, TRAIN, VAL, Progress()).model.state_dict() for _ in range(2))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def learner_scores(learner, done):
+    return learner.scores(learner.predict(done.model, VAL), learner.identity())
