@@ -83,8 +83,7 @@ def _follow(context: JobContext, child: subprocess.Popen[bytes], span: tuple[flo
     """Read JSON lines until the process ends, watching for cancel; returns the last event."""
     assert child.stdout is not None
     lines: queue.Queue[bytes | None] = queue.Queue()
-    reader = threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True)
-    reader.start()
+    threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True).start()
     last: dict[str, Any] = {}
     while True:
         try:
@@ -111,8 +110,9 @@ def _follow(context: JobContext, child: subprocess.Popen[bytes], span: tuple[flo
 
 
 def _read_lines(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from db.engine import session_scope
 from db.errors import Conflict
 from db.queries import evaluations, jobs, labels, models, webcams
 from db.tables import DatasetRow, ModelTrainingSnapshotRating, SnapshotAiInference
+from ml.bundle import load_bundle
 from ml.export_dataset import Gates
 from ml.judgements import judgement
 from ml.manifest import parse_manifest
 from tests.builders import make_snapshot, make_webcam
+from tests.tiny_model import BRIGHT, DARK
 from tests.worker.conftest import Running, debug_recipe, write_generated_labels
 from worker.importers.snapshots import import_snapshots
 from worker.places import bundle_cache
@@ -234,13 +237,22 @@ def test_growing_the_table_tenfold_moves_no_row_to_another_split(labelled: Runni
     assert {key: after[key] for key in before} == before
 
 
-def test_labels_of_one_class_fail_with_a_reason_and_register_nothing(running: Running) -> None:
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"min_rating_count": 50}, "rating-count-below-minimum: "),  # every gate's drops are named
+        ({"weights": "sha256:" + "0" * 64}, "give the file once more"),
+    ],
+)
+def test_what_cannot_be_trained_fails_with_its_reason_and_registers_nothing(
+    labelled: Running, keys: dict[str, Any], words: str
+) -> None:
     with session_scope() as session:
         num_versions = len(models.list_versions(session))
-        run, job = submit_training(session, "rating", debug_recipe(head="binary", min_rating_count=50))
-    (done,) = running.wait(job.id)
+        run, job = submit_training(session, "rating", debug_recipe(**keys))
+    (done,) = labelled.wait(job.id)
     assert done.state == "failed"
-    assert "min" in str(done.reason)
+    assert words in str(done.reason)
     with session_scope() as session:
         assert models.get_run(session, run.id).status == "failed"  # type: ignore[arg-type]
         assert len(models.list_versions(session)) == num_versions
@@ -305,3 +317,49 @@ def _processes(part: str) -> list[int]:
 def test_an_unknown_job_kind_is_refused_with_the_known_ones(database: str) -> None:
     with session_scope() as session, pytest.raises(LookupError, match="evaluate"):
         submit(session, "trian", {})
+
+
+def _register(running: Running, directory: Path, version: str, **extra_files: bytes) -> Any:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(directory.rglob("*")):
+            if path.is_file():
+                archive.write(path, f"bundle/{path.relative_to(directory)}")
+        for name, data in extra_files.items():
+            archive.writestr(name.replace("__", "/").replace("UP", ".."), data)
+    upload = running.folder / f"{version}.zip"
+    upload.write_bytes(buffer.getvalue())
+    running.store.put_file(upload, f"uploads/{version}.zip")
+    with session_scope() as session:
+        run = models.add_run(session, model_version=version, kind="rating", status="trained")
+        job, _ = submit(session, "register", {"upload": f"uploads/{version}.zip"}, run_id=run.id)
+    return running.wait(job.id)
+
+
+def test_a_model_trained_elsewhere_is_registered_and_evaluated_on_current_labels(labelled: Running) -> None:
+    version = load_bundle(BRIGHT).model_version
+    done = _register(labelled, BRIGHT, version)
+    assert [(job.kind, job.state, job.reason) for job in done] == [
+        ("register", "succeeded", None), ("evaluate", "succeeded", None)
+    ]  # fmt: skip
+    with session_scope() as session:
+        registered = models.get_version(session, version)
+        evaluation = evaluations.latest_evaluation(session, version)
+    assert score.load_served(registered, labelled.store, bundle_cache()).model_version == version
+    assert evaluation is not None
+    assert evaluation.method == "test"
+    assert evaluation.report["subsets"][evaluation.report["headline"]]["n"] > 0
+
+
+def test_an_upload_that_names_places_outside_the_bundle_is_refused(labelled: Running) -> None:
+    outside = labelled.folder.parent / "escaped"
+    (done,) = _register(labelled, DARK, load_bundle(DARK).model_version, bundle__UP__UP__escaped=b"x")
+    assert done.state == "failed"
+    assert "leaves the bundle" in str(done.reason)
+    assert not outside.exists()
+
+
+def test_a_bundle_of_another_version_is_refused(labelled: Running) -> None:
+    (done,) = _register(labelled, DARK, "sunset_elsewhere")
+    assert done.state == "failed"
+    assert "was registered as rating sunset_elsewhere" in str(done.reason)

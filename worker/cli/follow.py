@@ -32,7 +32,14 @@ def follow(job_id: int) -> list[Job]:
     ) as bar:  # fmt: skip
         while waiting:
             current = waiting.pop(0)
-            done.append(_follow_one(bar, current))
+            try:
+                done.append(_follow_one(bar, current))
+            except KeyboardInterrupt:
+                remarks.print(
+                    f"job {current} is kept: it goes on as soon as workers run (`afterglow up`); "
+                    f"`afterglow jobs cancel {current}` ends it"
+                )
+                raise
             with session_scope() as session:
                 waiting += [job.id for job in jobs.follow_up_jobs(session, current) if job.id is not None]
     return done

@@ -21,18 +21,50 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"afterglow {version('afterglow')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            "--data-dir", help="Where everything is kept [AFTERGLOW_DATA_DIR; default: ./var].", metavar="DIR"
+            "--data-dir",
+            help="Where everything is kept; may stand anywhere in the line [AFTERGLOW_DATA_DIR; default: ./var].",
+            metavar="DIR",
         ),
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Options of all commands."""
     if data_dir is not None:
         os.environ["AFTERGLOW_DATA_DIR"] = str(data_dir)
+
+
+def with_data_dir_first(words: list[str]) -> list[str]:
+    """The command line with `--data-dir DIR` moved to the front, wherever it stood before a bare `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    front: list[str] = []
+    rest: list[str] = []
+    place = 0
+    while place < end:
+        word = words[place]
+        if word == "--data-dir" and place + 1 < end:
+            front += [word, words[place + 1]]
+            place += 1
+        elif word.startswith("--data-dir="):
+            front.append(word)
+        else:
+            rest.append(word)
+        place += 1
+    return [*front, *rest, *words[end:]]
 
 
 app.command("up")(services.up)
@@ -55,7 +87,7 @@ def main() -> None:
     from worker.cli.errors import explain
 
     try:
-        app()
+        app(with_data_dir_first(sys.argv[1:]))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
