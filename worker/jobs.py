@@ -12,6 +12,7 @@ import structlog
 from sqlmodel import Session
 
 from db.engine import session_scope
+from db.errors import DatabaseError
 from db.queries import jobs
 from db.queries.jobs import Claim
 from db.queries.models import RUN_STATUS, end_run
@@ -155,7 +156,7 @@ def _run_claimed(context: JobContext) -> str | None:
         return None
     except JobCancelled:
         return _end(context, "cancelled", "cancelled on request")
-    except JobFailed as error:
+    except (JobFailed, DatabaseError) as error:  # asking again would change nothing
         return _end(context, "failed", str(error))
     except Exception as error:
         log.exception("attempt failed", job=claim.job_id, attempt=claim.attempt)

@@ -113,6 +113,24 @@ def recompute_rating(session: Session, snapshot_id: int) -> None:
     session.get(WebcamSnapshot, snapshot_id, populate_existing=True)
 
 
+def settled_time(session: Session) -> datetime:
+    """The latest time of which all labels are known: no transaction that is still open can add one before it.
+
+    An event carries the time at which its transaction began, so one that commits later would otherwise slip into an
+    export of the past. Open transactions of a minute that have written nothing are readers, and do not hold it back.
+    """
+    moment: datetime = session.execute(
+        text(
+            """
+            SELECT least(clock_timestamp(), min(xact_start) - interval '1 microsecond') FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+              AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '60 s')
+            """
+        )
+    ).scalar_one()
+    return moment
+
+
 def list_ratings(session: Session, snapshot_id: int) -> Sequence[WebcamSnapshotRating]:
     """Current verdicts on a snapshot, in order of rater."""
     return session.exec(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,11 @@ def test_the_same_as_of_gives_the_same_bytes(labelled: Running) -> None:
     later = export_now("rating", "regression", Gates())
     assert again.manifest_sha256 == first.manifest_sha256
     assert later.manifest_sha256 != first.manifest_sha256
+
+
+def test_labels_of_the_future_are_not_exported(labelled: Running) -> None:
+    with pytest.raises(Conflict, match="not settled yet"):
+        export_now("rating", "regression", Gates(), datetime.now(UTC) + timedelta(hours=1))
 
 
 def _splits(dataset_id: int | None) -> dict[int, str | None]:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
 from sqlmodel import Session
 
 from db.engine import session_scope
+from db.errors import Conflict
 from db.queries import models
-from db.queries.labels import LABEL_QUERIES
+from db.queries.labels import LABEL_QUERIES, settled_time
 from db.tables import Dataset
 from ml.export_dataset import Candidate, Gates, build_rows, meta
 from ml.images.store import FileStore
@@ -37,9 +37,18 @@ def export_dataset(
     """Freeze the labels of a kind as they stood at `as_of` (default: now). Same time, same bytes.
 
     Writes the five files to the store, the dataset with all its rows, and first split assignments.
+
+    Raises:
+        Conflict: `as_of` lies in the future.
     """
     about = judgement(kind)
-    moment = as_of or session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    settled = settled_time(session)
+    if as_of is not None and as_of > settled:
+        raise Conflict(
+            f"labels as of {as_of:%Y-%m-%d %H:%M:%S %Z} are not settled yet: name a time up to "
+            f"{settled:%Y-%m-%d %H:%M:%S} UTC, or none for now"
+        )
+    moment = as_of or settled
     models.lock_splits(session, kind)
     recorded = {row.group_id: Assignment(row.split, row.seen) for row in models.split_assignments(session, kind)}
     candidates = [

@@ -13,6 +13,7 @@ from ml.manifest import manifest_bytes
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import bundle_key, file_store, work_directory
 from worker.queue import submit
+from worker.stages.register import register_version
 from worker.stages.train import run_manifest
 from worker.training_process import run_verb
 
@@ -43,21 +44,7 @@ def run(context: JobContext) -> Finish:
     store.put_directory(out, bundle_key(digest))
 
     def effects(session: Session) -> None:
-        models.add_version(
-            session,
-            model_version=training.model_version,
-            kind=training.kind,
-            head=bundle.head,
-            training_run_id=run_id,
-            bundle_key=bundle_key(digest),
-            bundle_sha256=digest,
-            scale_low=bundle.scale[0],
-            scale_high=bundle.scale[1],
-            threshold_policy=dict(bundle.threshold_policy),
-        )
-        row = models.get_run(session, run_id)
-        row.status = "registered"
-        session.add(row)
+        register_version(session, training, bundle, digest)
         submit(
             session,
             "evaluate",

@@ -1,4 +1,4 @@
-"""Register a model that was trained elsewhere: check the uploaded bundle, keep it, and give it a version."""
+"""Register a bundle as a model version; one that was trained elsewhere is unpacked and checked first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from db.engine import session_scope
 from db.queries import models
+from db.tables import ModelTrainingRun
 from ml.bundle import Bundle, BundleError, bundle_sha256
 from ml.inference import Scorer
 from worker.jobs import Finish, JobContext, JobFailed
@@ -40,21 +41,7 @@ def run(context: JobContext) -> Finish:
     store.put_directory(out, bundle_key(digest))
 
     def effects(session: Session) -> None:
-        models.add_version(
-            session,
-            model_version=training.model_version,
-            kind=training.kind,
-            head=bundle.head,
-            training_run_id=run_id,
-            bundle_key=bundle_key(digest),
-            bundle_sha256=digest,
-            scale_low=bundle.scale[0],
-            scale_high=bundle.scale[1],
-            threshold_policy=dict(bundle.threshold_policy),
-        )
-        row = models.get_run(session, run_id)
-        row.status, row.trained_at = "registered", row.trained_at or datetime.now(UTC)
-        session.add(row)
+        register_version(session, training, bundle, digest)
         submit(
             session,
             "evaluate",
@@ -63,6 +50,26 @@ def run(context: JobContext) -> Finish:
         )
 
     return Finish({"model_version": training.model_version, "bundle_sha256": digest}, effects)
+
+
+def register_version(session: Session, training: ModelTrainingRun, bundle: Bundle, digest: str) -> None:
+    """Make a bundle that is in the store the version that its run was promised."""
+    assert training.id is not None
+    models.add_version(
+        session,
+        model_version=training.model_version,
+        kind=training.kind,
+        head=bundle.head,
+        training_run_id=training.id,
+        bundle_key=bundle_key(digest),
+        bundle_sha256=digest,
+        scale_low=bundle.scale[0],
+        scale_high=bundle.scale[1],
+        threshold_policy=dict(bundle.threshold_policy),
+    )
+    run = models.get_run(session, training.id)
+    run.status, run.trained_at = "registered", run.trained_at or datetime.now(UTC)
+    session.add(run)
 
 
 def unpack(data: bytes, target: Path) -> None:

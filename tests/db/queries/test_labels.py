@@ -102,3 +102,17 @@ def test_a_sunset_without_a_rating_is_refused(session: Session) -> None:
 def test_an_unknown_snapshot_is_named(session: Session) -> None:
     with pytest.raises(NotFound, match="no snapshot 999999"):
         labels.rate_snapshot(session, snapshot_id=999999, rater="a", rating=3, is_sunset=True, label_source="t")
+
+
+def test_a_rating_that_is_not_committed_yet_never_slips_into_the_past(database: str) -> None:
+    with session_scope() as session:
+        snapshot = make_snapshot(session)
+    with session_scope() as late:
+        _rate(late, snapshot, "late", 5)
+        with session_scope() as session:
+            moment = labels.settled_time(session)
+            before = labels.LABEL_QUERIES["calculated_rating"](session, moment)
+    with session_scope() as session:
+        assert labels.LABEL_QUERIES["calculated_rating"](session, moment) == before
+        assert labels.settled_time(session) > moment
+        assert _label(session, snapshot).label_value == 5
