@@ -64,6 +64,9 @@ def run_verb(
         )
         try:
             last = _follow(context, child, span)
+        except JobCancelled:
+            _stop(child, worker_settings().cancel_grace_s)
+            raise
         finally:
             _stop(child, 0.0)
     if last.get("event") == "done":
@@ -86,11 +89,7 @@ def _follow(context: JobContext, child: subprocess.Popen[bytes], span: tuple[flo
     threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True).start()
     last: dict[str, Any] = {}
     while True:
-        try:
-            context.check()
-        except JobCancelled:
-            _stop(child, worker_settings().cancel_grace_s)
-            raise
+        context.check()
         try:
             line = lines.get(timeout=0.25)
         except queue.Empty:

@@ -23,7 +23,7 @@ from worker.jobs import FenceLost, Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, run_key, work_directory
 from worker.queue import submit
 from worker.stages.cache_images import cache_images
-from worker.stages.export_dataset import dataset_rows, export_now
+from worker.stages.export_dataset import dataset_rows, export_dataset
 from worker.training_process import run_verb
 
 RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "notes", "seconds")
@@ -79,27 +79,26 @@ def _facts_to_keep(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(context: JobContext, run_id: int) -> ModelTrainingRun:
+    """Mark the run as running and give it its dataset, exported here if it names none, in one transaction."""
     with session_scope() as session:
         if not jobs.hold_fence(session, context.claim):
             raise FenceLost()
         training = models.get_run(session, run_id)
         training.status, training.reason = "running", None
+        if training.dataset_id is None:
+            recipe = Recipe(**training.params_json["recipe"])
+            gates = Gates(min_rating_count=recipe.min_rating_count)
+            dataset = export_dataset(session, file_store(), training.kind, recipe.head, gates)
+        else:
+            dataset = models.get_dataset(session, training.dataset_id)
+        training.dataset_id = dataset.id
+        training.params_json = {
+            **training.params_json,
+            "dataset": {"manifest_sha256": dataset.manifest_sha256, "counts": dataset.counts,
+                        "params": dataset.params, "artifact_key": dataset.artifact_key},
+        }  # fmt: skip
         session.add(training)
         session.flush()
-    if training.dataset_id is None:
-        context.progress(0.02, "exporting labels")
-        recipe = Recipe(**training.params_json["recipe"])
-        dataset = export_now(training.kind, recipe.head, Gates(min_rating_count=recipe.min_rating_count))
-        with session_scope() as session:
-            training = models.get_run(session, run_id)
-            training.dataset_id = dataset.id
-            training.params_json = {
-                **training.params_json,
-                "dataset": {"manifest_sha256": dataset.manifest_sha256, "counts": dataset.counts,
-                            "params": dataset.params, "artifact_key": dataset.artifact_key},
-            }  # fmt: skip
-            session.add(training)
-            session.flush()
     return training
 
 
