@@ -30,8 +30,8 @@ up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
 	@$(BIN)/afterglow up
 
 test: $(VENV)/.current $(API_VENV)/.current  ## all tests on real services, in under ten minutes
-	$(BIN)/python -m pytest -q
-	$(API_VENV)/bin/python -m pytest -q tests/api -p no:cacheprovider
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/api
 
 lint: $(VENV)/.current  ## style, types and import rules
 	$(BIN)/ruff check .
