@@ -15,6 +15,7 @@ from db.tables import ModelVersion
 from ml.bundle import bundle_sha256, load_bundle
 from ml.images.store import FileStore
 from worker.places import bundle_key
+from worker.stages.register import register_version
 
 GOLDEN = Path(__file__).parent / "golden"
 BRIGHT, DARK, YES = GOLDEN / "tiny_bundle", GOLDEN / "tiny_bundle_dark", GOLDEN / "tiny_bundle_yes"
@@ -24,19 +25,9 @@ def register_bundle(session: Session, store: FileStore, directory: Path = BRIGHT
     """Make a bundle a registered version of its kind, as the job does."""
     bundle, digest = load_bundle(directory), bundle_sha256(directory)
     store.put_directory(directory, bundle_key(digest))
-    run = models.add_run(session, model_version=bundle.model_version, kind=bundle.kind, status="registered")
-    return models.add_version(
-        session,
-        model_version=bundle.model_version,
-        kind=bundle.kind,
-        head=bundle.head,
-        training_run_id=run.id,
-        bundle_key=bundle_key(digest),
-        bundle_sha256=digest,
-        scale_low=bundle.scale[0],
-        scale_high=bundle.scale[1],
-        threshold_policy=bundle.threshold_policy,
-    )
+    run = models.add_run(session, model_version=bundle.model_version, kind=bundle.kind, status="trained")
+    register_version(session, run, bundle, digest)
+    return models.get_version(session, bundle.model_version)
 
 
 def activate(session: Session, version: ModelVersion) -> None:

@@ -63,6 +63,17 @@ class JobContext:
         self._message: str | None = None
         self._changed = threading.Event()
 
+    @property
+    def run_id(self) -> int:
+        """The training run that this job is for.
+
+        Raises:
+            JobFailed: It names none.
+        """
+        if self.claim.run_id is None:
+            raise JobFailed(f"job {self.claim.job_id} ({self.claim.kind}) names no training run: submit it with one")
+        return self.claim.run_id
+
     def progress(self, fraction: float, message: str) -> None:
         """Tell how far the work is, in [0, 1], and what is done now; written with the next heartbeat."""
         self._progress, self._message = min(max(fraction, 0.0), 1.0), message

@@ -151,7 +151,11 @@ class TestBodies:
 class TestUnscored:
     @pytest.mark.parametrize(
         ("data", "reason"),
-        [(b"<html>", "not_an_image"), (b"%PDF-1.7", "format_not_allowed"), pytest.param(picture(9)[:80], "truncated", id="cut")],
+        [
+            (b"<html>", "not_an_image"),
+            (b"%PDF-1.7", "format_not_allowed"),
+            pytest.param(picture(9)[:80], "truncated", id="cut"),
+        ],
     )
     def test_an_unreadable_image_has_a_reason_and_no_score(
         self, scoring: httpx.Client, session: Session, webcam: Webcam, data: bytes, reason: str

@@ -21,9 +21,7 @@ from worker.training_process import run_verb
 def run(context: JobContext) -> Finish:
     """The job `export_onnx` of the run `run_id`: bundle, parity, self-test, registration, then its evaluation."""
     store = file_store()
-    run_id = context.claim.run_id
-    if run_id is None:
-        raise JobFailed("this job names no training run")
+    run_id = context.run_id
     with session_scope() as session:
         training = models.get_run(session, run_id)
     if training.artifact_path is None:

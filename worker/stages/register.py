@@ -27,9 +27,7 @@ MAX_BUNDLE_FILES = 200
 def run(context: JobContext) -> Finish:
     """The job `register` of the run `run_id`: parameter `upload`, the store key of a zip with a bundle."""
     store = file_store()
-    run_id = context.claim.run_id
-    if run_id is None:
-        raise JobFailed("this job names no training run")
+    run_id = context.run_id
     with session_scope() as session:
         training = models.get_run(session, run_id)
     directory = work_directory(context.claim.job_id, context.claim.attempt)

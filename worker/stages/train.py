@@ -33,9 +33,7 @@ WEIGHTS_SUFFIXES = (".safetensors", ".pth")
 def run(context: JobContext) -> Finish:
     """The job `train` of the run `run_id`. A second attempt reuses the run's dataset and active manifest."""
     store = file_store()
-    run_id = context.claim.run_id
-    if run_id is None:
-        raise JobFailed("this job names no training run; submit it with `afterglow train`")
+    run_id = context.run_id
     training = _start(context, run_id)
     recipe = Recipe(**training.params_json["recipe"])
     directory = work_directory(context.claim.job_id, context.claim.attempt)
