@@ -5,7 +5,11 @@ Scores and targets, float (N,), are on the scale of the kind's targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +17,60 @@ import numpy as np
 from ml import metrics
 from ml.bundle import Bundle
 from ml.judgements.base import Judgement
-from ml.manifest import ManifestRow
+from ml.manifest import ManifestError, ManifestRow
 
 NUM_BUCKETS = 10
 SWEEP_STEPS = 20
-HOURS_A_BUCKET = 6
+HOURS_A_BUCKET = 3
+
+
+@dataclass(frozen=True)
+class WebcamFacts:
+    """What slices need to know of a webcam."""
+
+    lng: float | None
+    """Degrees east; None where unknown."""
+    region: str
+    source: str
+
+
+def read_webcams(path: Path) -> dict[int, WebcamFacts]:
+    """Read a CSV `webcam_id, lng, region, source`, one row a webcam.
+
+    Raises:
+        ManifestError: The file is missing or damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {
+                int(row["webcam_id"]): WebcamFacts(
+                    float(row["lng"]) if row["lng"] else None, row["region"], row["source"]
+                )
+                for row in csv.DictReader(file)
+            }
+    except (OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"cannot read the webcams {path}: {error}") from error
 
 
 def slices(
-    rows: Sequence[ManifestRow], table: Callable[[np.ndarray], dict[str, Any]]
+    rows: Sequence[ManifestRow],
+    webcams: Mapping[int, WebcamFacts],
+    table: Callable[[np.ndarray], dict[str, Any]],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Tables by phase and by time of day; `table` makes one of a bool (N,).
+    """Tables by phase, time of day, region and source; `table` makes one of a bool (N,).
 
-    The time is UTC, as the manifest holds no longitude.
+    The time is local solar time, from the longitude; `unknown` where the webcam is not in `webcams` or has none.
     """
+    nothing = WebcamFacts(None, "", "")
+    facts = [webcams.get(row.webcam_id, nothing) for row in rows]
     keys = {
         "phase": [row.phase for row in rows],
-        "hour_utc": [_hours(row.captured_at.hour) for row in rows],
+        "local_hour": [
+            "unknown" if fact.lng is None else _hours((row.captured_at + timedelta(hours=fact.lng / 15)).hour)
+            for row, fact in zip(rows, facts, strict=True)
+        ],
+        "region": [fact.region or "unknown" for fact in facts],
+        "source": [fact.source or "unknown" for fact in facts],
     }
     found = {}
     for name, values in keys.items():

@@ -25,7 +25,7 @@ import numpy as np
 from ml import report as reports
 from ml.baselines import baseline_scores_out_of_fold
 from ml.bundle import bundle_sha256
-from ml.curves import calibration_table, classification, slices
+from ml.curves import WebcamFacts, calibration_table, classification, read_webcams, slices
 from ml.events import Progress, finite, run_verb
 from ml.images.decode import ImageError
 from ml.images.store import FileStore, StoreError
@@ -86,6 +86,7 @@ def evaluate(
     run: Path | None = None,
     active: Path | None = None,
     replicates: int = reports.REPLICATES,
+    webcams: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle and write its report; returns the headline as the verb's result.
 
@@ -116,7 +117,8 @@ def evaluate(
         assert run is not None
         folded = _out_of_fold(scorer, rival, store, run, kept, progress.part(0.6, 0.8))
     progress.report(0.8, f"drawing {replicates} bootstrap replicates")
-    content = _report(scorer, rival, method, tested, folded, replicates, notes)
+    facts = read_webcams(webcams) if webcams is not None else {}
+    content = _report(scorer, rival, method, tested, folded, replicates, notes, facts)
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     reports.validate(content)
@@ -238,6 +240,7 @@ def _report(
     folded: Evaluated | None,
     replicates: int,
     notes: list[str],
+    webcams: dict[int, WebcamFacts],
 ) -> dict[str, Any]:
     judgement, bundle = scorer.judgement, scorer.bundle
     primary = judgement.metrics(bundle.head)[0]
@@ -269,7 +272,9 @@ def _report(
         "headline": headline,
         "replicates": replicates,
         "subsets": subsets,
-        "slices": slices(main.rows, lambda chosen: main.part(chosen).table(judgement, bundle.head, SLICE_REPLICATES)),
+        "slices": slices(
+            main.rows, webcams, lambda chosen: main.part(chosen).table(judgement, bundle.head, SLICE_REPLICATES)
+        ),
         "calibration_table": calibration_table(judgement, bundle, main.model, main.targets),
         **classification(judgement, bundle, main.rows, main.model, main.targets),
         "threshold_policy": bundle.threshold_policy,
@@ -327,11 +332,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", required=True, help="address of the image store")
     parser.add_argument("--out", required=True, type=Path, help="directory of the report")
     parser.add_argument("--active", type=Path, help="bundle of the active model, measured on the same rows")
+    parser.add_argument("--webcams", type=Path, help="CSV webcam_id, lng, region, source; for slices")
     parser.add_argument("--replicates", type=int, default=reports.REPLICATES, help="bootstrap replicates")
     given = parser.parse_args(arguments)
     return run_verb(
         lambda: evaluate(
-            given.bundle, given.manifest, given.store, given.out, given.run, given.active, given.replicates
+            given.bundle,
+            given.manifest,
+            given.store,
+            given.out,
+            given.run,
+            given.active,
+            given.replicates,
+            given.webcams,
         )
     )
 

@@ -23,8 +23,6 @@ FORMAT = 1
 NO_LABEL = "no-label"
 MISSING_IMAGE = "missing-image"
 INVALID_URL = "invalid-image-url"
-DEAD_URL = "image-dead-url"
-UNREADABLE = "image-unreadable"
 FEW_RATINGS = "rating-count-below-minimum"
 WEBCAM_HELD_OUT = "webcam-held-out"
 DUPLICATE_OF_TEST = "duplicate-of-test-image"
@@ -57,8 +55,6 @@ class Candidate:
     phase: str
     captured_at: datetime
     named_group: str | None
-    image_state: str = "unfetched"
-    """`present`, `unfetched`, `dead-url` or `unreadable`."""
 
 
 def build_rows(
@@ -121,10 +117,6 @@ def _gate(candidate: Candidate, gates: Gates) -> str | None:
     """Why the candidate may not enter, or None."""
     if candidate.label_value is None or not math.isfinite(candidate.label_value):
         return NO_LABEL
-    if candidate.image_state == "dead-url":
-        return DEAD_URL
-    if candidate.image_state == "unreadable":
-        return UNREADABLE
     if candidate.image_sha256 is None:  # an image that is in the store needs no address any more
         if not candidate.image_path_or_url.strip():
             return MISSING_IMAGE

@@ -61,10 +61,11 @@ def demo() -> Iterator[Demo]:
 
 
 def test_every_score_went_over_http_and_left_its_event(demo: Demo) -> None:
-    said = re.search(r"Score (\d+) new and (\d+) known frames over HTTP", demo.output)
+    said = re.search(r"Score (\d+) new frames and (\d+) of the test split over HTTP", demo.output)
     assert said is not None
     expected = int(said[1]) + int(said[2])
-    assert expected > 60
+    assert int(said[1]) > 10
+    assert int(said[2]) > 10
     assert demo.requests["POST", "/vN/score", 200] == expected
     assert demo.events == expected
 

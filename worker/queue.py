@@ -82,6 +82,7 @@ def submit_training(
                 f"not for {kind} with head {recipe.head!r}: choose that head, or leave the dataset out for a new export"
             )
     if idempotency_key is not None:
+        jobs.lock_idempotency_key(session, "train", idempotency_key)
         known = jobs.find_job(session, "train", idempotency_key)
         if known is not None and known.run_id is not None:
             return models.get_run(session, known.run_id), known

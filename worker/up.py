@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -44,6 +44,8 @@ class Services:
     redis_url: str | None
     embedded: tuple[SharedService, ...]
     """The private ones among them."""
+    runs_jobs: bool = False
+    """Whether this process started the workers, and stops them when it ends."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -90,16 +92,18 @@ def running_services(*, jobs: bool = False) -> Iterator[Services]:
 
     Uses DATABASE_URL and REDIS_URL where they are set, else the private services of the data directory, which are
     started unless they run, and stopped when nobody else uses them. Sets both variables for this process meanwhile.
-    When `afterglow up` runs on the data directory, jobs are left to its workers.
+    When `afterglow up` runs on the data directory, jobs are left to its workers; when database and broker are both
+    somebody else's, to the workers that serve them.
 
     Raises:
         EmbeddedServiceError: A private service did not start.
     """
     with _services(broker=jobs) as services, ExitStack() as stack:
-        if jobs and not is_up(services.data_dir):
+        runs_jobs = jobs and bool(services.embedded) and not is_up(services.data_dir)
+        if runs_jobs:
             supervisor = Supervisor(job_processes(), services.data_dir / "logs", services.env)
             stack.enter_context(supervisor.in_background())
-        yield services
+        yield replace(services, runs_jobs=runs_jobs)
 
 
 @contextmanager

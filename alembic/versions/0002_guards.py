@@ -18,6 +18,8 @@ APPEND_ONLY = (
     "model_activations",
     "evaluations",
     "job_events",
+    "datasets",
+    "snapshot_ai_inferences",
 )
 
 STEPS = (
@@ -45,6 +47,13 @@ def upgrade() -> None:
             f"CREATE TRIGGER append_only_table BEFORE TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
+    op.execute(
+        "CREATE TRIGGER kept_rows BEFORE DELETE ON model_training_runs FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+    )
+    op.execute(
+        "CREATE TRIGGER kept_table BEFORE TRUNCATE ON model_training_runs "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
     op.execute(
         f"""
         CREATE FUNCTION check_job_step() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -87,6 +96,8 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION keep_model_version()")
     op.execute("DROP TRIGGER job_step ON jobs")
     op.execute("DROP FUNCTION check_job_step()")
+    op.execute("DROP TRIGGER kept_table ON model_training_runs")
+    op.execute("DROP TRIGGER kept_rows ON model_training_runs")
     for table in APPEND_ONLY:
         op.execute(f"DROP TRIGGER append_only_table ON {table}")
         op.execute(f"DROP TRIGGER append_only_rows ON {table}")

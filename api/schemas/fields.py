@@ -48,6 +48,12 @@ def _storable_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _in_the_past(moment: datetime) -> datetime:
+    if moment > datetime.now(UTC):
+        raise ValueError("lies in the future; labels can only be exported as they stood")
+    return moment
+
+
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """A primary key."""
 After = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -59,6 +65,8 @@ LongText = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_
 VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_range)]
 """A time with its offset; kept in UTC. One without an offset is refused, since nobody knows when it was."""
+PastMoment = Annotated[Moment, AfterValidator(_in_the_past)]
+"""A time that is over."""
 JsonObject = Annotated[dict[str, Any], AfterValidator(_storable_object)]
 Phase = Literal["sunrise", "sunset"]
 Split = Literal["train", "val", "test"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.fields import Body, Id, JsonObject, LongText, Moment, Split, Text, VersionName, View
+from api.schemas.fields import Body, Id, JsonObject, LongText, Moment, PastMoment, Split, Text, VersionName, View
 from api.schemas.jobs import JobView
 
 
@@ -22,7 +22,7 @@ class DatasetBody(Body):
     """What is to be trained on it; empty: the kind's default head."""
     min_rating_count: int = Field(1, ge=1, le=1_000_000)
     """Fewest people who must have judged a snapshot."""
-    as_of: Moment | None = None
+    as_of: PastMoment | None = None
     """Labels as they stood at this time; empty: now."""
 
 

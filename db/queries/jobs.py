@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import Conflict, NotFound
+from db.queries.models import end_run
 from db.tables import Job, JobEvent
 from db.tables.jobs import FINAL_STATES
 
@@ -99,6 +100,11 @@ def find_job(session: Session, kind: str, idempotency_key: str) -> Job | None:
     return session.exec(
         select(Job).where(col(Job.kind) == kind, col(Job.idempotency_key) == idempotency_key)
     ).one_or_none()
+
+
+def lock_idempotency_key(session: Session, kind: str, idempotency_key: str) -> None:
+    """Let one submission under this key at a time look it up and act, until the end of the transaction."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"submit:{kind}:{idempotency_key}"})
 
 
 def list_jobs(
@@ -280,7 +286,7 @@ def cancel_job(session: Session, job_id: int) -> Job:
             UPDATE jobs SET cancel_requested = true,
                    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
                    finished_at = CASE WHEN state = 'queued' THEN clock_timestamp() END
-            WHERE id = :id AND state IN ('queued', 'running') RETURNING state, attempt
+            WHERE id = :id AND state IN ('queued', 'running') RETURNING state, attempt, run_id
             """
         ),
         {"id": job_id},
@@ -292,6 +298,8 @@ def cancel_job(session: Session, job_id: int) -> Job:
         raise Conflict(f"job {job_id} is {job.state} and can no longer be cancelled")
     event = "cancelled" if row.state == "cancelled" else "cancel-requested"
     add_job_event(session, job_id, row.attempt, event)
+    if row.state == "cancelled":
+        end_run(session, row.run_id, "cancelled", "cancelled before it started")
     return get_job(session, job_id)
 
 

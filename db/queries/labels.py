@@ -94,7 +94,7 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
 
 def _lock(session: Session, snapshot_id: int) -> None:
     get_snapshot(session, snapshot_id)
-    session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR UPDATE"), {"id": snapshot_id})
+    session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR NO KEY UPDATE"), {"id": snapshot_id})
 
 
 def recompute_rating(session: Session, snapshot_id: int) -> None:

@@ -62,9 +62,20 @@ def list_webcams(
     return session.exec(query.order_by(col(Webcam.id)).limit(limit)).all()
 
 
+def webcam_facts(session: Session, webcam_ids: Sequence[int]) -> list[Webcam]:
+    """The webcams of these ids, in order of id."""
+    found: list[Webcam] = []
+    for start in range(0, len(webcam_ids), 10_000):
+        chosen = col(Webcam.id).in_(webcam_ids[start : start + 10_000])
+        found += session.exec(select(Webcam).where(chosen).order_by(col(Webcam.id))).all()
+    return found
+
+
 def lock_webcam(session: Session, webcam_id: int) -> Webcam:
     """The webcam of this id, locked until the end of the transaction, so that two captures do not race."""
-    webcam = session.exec(select(Webcam).where(col(Webcam.id) == webcam_id).with_for_update()).one_or_none()
+    webcam = session.exec(
+        select(Webcam).where(col(Webcam.id) == webcam_id).with_for_update(key_share=True)
+    ).one_or_none()
     if webcam is None:
         raise NotFound(what="webcam", key=webcam_id)
     return webcam
@@ -174,13 +185,18 @@ def recent_snapshot(
     ).first()
 
 
-def record_image(session: Session, snapshot_id: int, image_sha256: str) -> None:
-    """A snapshot's image was fetched: from now on its content is known."""
+def record_image(session: Session, snapshot_id: int, image_sha256: str) -> str:
+    """A snapshot's image was fetched: its content is known from now on, and never replaced.
+
+    People rate what a snapshot showed when it was first fetched; a URL may show something else tomorrow. Returns the
+    content that is the snapshot's: this one, or the one that was known before.
+    """
     session.execute(
         update(WebcamSnapshot)
-        .where(col(WebcamSnapshot.id) == snapshot_id)
+        .where(col(WebcamSnapshot.id) == snapshot_id, col(WebcamSnapshot.image_sha256).is_(None))
         .values(image_sha256=image_sha256, image_state="present", image_known_at=func.now())
     )
+    return str(snapshot_images(session, [snapshot_id])[snapshot_id])
 
 
 def record_image_failure(session: Session, snapshot_id: int, state: str) -> None:

@@ -28,6 +28,8 @@ APPEND_ONLY = (
     "model_activations",
     "evaluations",
     "job_events",
+    "datasets",
+    "snapshot_ai_inferences",
 )
 """Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE."""
 

@@ -131,7 +131,7 @@ class Rating(Judgement):
         self._check_head(head)
         if len(targets) == 0:
             raise JudgementError(
-                "there are no labelled snapshots to train on; rate some on the page Label, or run "
+                "there are no labelled snapshots to train on; rate some over HTTP, or run "
                 "`afterglow import snapshots FILE.csv --images DIR` with a column `rating`"
             )
         if not np.isfinite(targets).all():

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import jobs, labels, models
+from db.queries import jobs, labels, models, webcams
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
 from tests.builders import NOON, make_snapshot, make_version
@@ -51,6 +51,9 @@ def _fill(session: Session) -> None:
     add_evaluation(session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64,
                    method="test", report={}, artifact_key="k")  # fmt: skip
     jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
+    webcams.add_inference(
+        session, snapshot_id=snapshot.id, model_version=version.model_version, raw_score=0.5, ai_rating=2.5
+    )
     session.flush()
 
 
@@ -61,6 +64,13 @@ def test_append_only_rows_are_never_changed_or_removed(rolled_back: Session, tab
     assert rolled_back.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() > 0
     with pytest.raises(DBAPIError, match="append-only"):
         rolled_back.execute(text(statement.format(table=table)))
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM model_training_runs", "TRUNCATE model_training_runs CASCADE"])
+def test_a_training_run_is_never_removed(rolled_back: Session, statement: str) -> None:
+    _fill(rolled_back)
+    with pytest.raises(DBAPIError, match="append-only"):
+        rolled_back.execute(text(statement))
 
 
 def _put_in_state(session: Session, state: str) -> int:

@@ -44,8 +44,6 @@ class TestGates:
             ({"image_sha256": None, "image_path_or_url": "https://example.org/a.jpg"}, None),
             ({"image_sha256": None, "image_path_or_url": "frames/a b.jpg"}, None),
             ({"image_path_or_url": ""}, None),  # its bytes are in the store
-            ({"image_state": "dead-url"}, "image-dead-url"),
-            ({"image_state": "unreadable"}, "image-unreadable"),
         ],
     )
     def test_each_has_its_reason(self, changes, expected):

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
+from api.main import create_app
+from api.settings import ApiSettings
 from db.engine import session_scope
 from db.errors import Conflict
 from db.queries import evaluations, jobs, labels, models, webcams
 from db.tables import DatasetRow, ModelTrainingSnapshotRating, SnapshotAiInference
 from ml.bundle import load_bundle
 from ml.export_dataset import Gates
+from ml.images.decode import sha256_of
 from ml.judgements import judgement
 from ml.manifest import parse_manifest
 from tests.builders import make_snapshot, make_webcam
-from tests.tiny_model import BRIGHT, DARK
+from tests.conftest import client_of, environment, serving
+from tests.tiny_model import BRIGHT, DARK, picture
 from tests.worker.conftest import Running, debug_recipe, write_generated_labels
 from worker.importers.snapshots import import_snapshots
 from worker.places import bundle_cache
 from worker.queue import submit, submit_training
 from worker.stages import promote as promotion
 from worker.stages import score
-from worker.stages.export_dataset import export_now
+from worker.stages.cache_images import cache_images
+from worker.stages.export_dataset import dataset_rows, export_now
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +109,11 @@ def test_a_report_has_the_model_beside_its_baselines_with_n_and_intervals(traine
     subset = evaluation.report["subsets"][evaluation.report["headline"]]
     assert subset["n"] > 0
     assert {"model", "baseline"} <= {row["role"] for row in subset["rows"]}
+    slices = evaluation.report["slices"]
+    assert set(slices) == {"phase", "local_hour", "region", "source"}
+    assert {each["value"] for each in slices["source"]} == {"windy"}
+    assert "unknown" not in {each["value"] for each in slices["local_hour"]}
+    assert sum(each["n"] for each in slices["phase"]) == subset["n"]
     for row in subset["rows"]:
         assert row["intervals"]["mae"][0] <= row["metrics"]["mae"] <= row["intervals"]["mae"][1]
 
@@ -121,8 +136,8 @@ def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
     with session_scope() as session, pytest.raises(Conflict, match="active rating model already"):
         promotion.promote(session, version, force=True, by="test")
 
-    # A second model of noise: worse than the active one on the same rows, so it is refused without force.
-    second, _ = _train(labelled, "rating", epochs=1, learning_rate=1e-6, seed=9)
+    # A second model that has learned nothing: worse than the active one on the same rows, so it is refused without force.
+    second, _ = _train(labelled, "rating", solver="adamw", epochs=1, learning_rate=1e-9, seed=9)
     with session_scope() as session:
         evaluation = evaluations.latest_evaluation(session, second)
         assert evaluation is not None
@@ -178,7 +193,7 @@ def test_scoring_a_kept_frame_of_a_webcam_writes_event_inference_and_webcam(
     assert (again.path_taken, again.raw_score) == ("cache-hit", pytest.approx(answer.raw_score))
 
 
-def test_a_toy_kind_goes_through_the_whole_lifecycle(labelled: Running) -> None:
+def test_a_toy_kind_goes_through_the_whole_lifecycle(labelled: Running, api_key: Callable[..., str]) -> None:
     version, _ = _train(labelled, "gloom", head="level")
     assert version.startswith("gloom_")
     with session_scope() as session:
@@ -202,6 +217,13 @@ def test_a_toy_kind_goes_through_the_whole_lifecycle(labelled: Running) -> None:
         # The score columns of a webcam belong to the web app's ratings; another kind leaves them alone.
         assert webcams.get_webcam(session, snapshot.webcam_id).ai_model_version == before
     assert answer.event_id is not None
+    with serving(create_app(ApiSettings())) as address, client_of(address, api_key("score")) as client:
+        served_over_http = client.post("/v1/score?kind=gloom", content=data).json()
+        unknown = client.post("/v1/score?kind=glom", content=data)
+    assert (served_over_http["modelVersion"], served_over_http["pathTaken"]) == (version, "onnx")
+    assert served_over_http["prediction"] == {"kind": "gloom", "raw_score": pytest.approx(answer.raw_score, abs=1e-6)}
+    assert unknown.status_code == 422
+    assert "gloom" in unknown.text
 
 
 def test_the_same_as_of_gives_the_same_bytes(labelled: Running) -> None:
@@ -274,9 +296,6 @@ def test_images_that_cannot_be_had_leave_the_active_manifest_with_their_reason(r
             session, snapshot_id=snapshot.id, rater="ann", rating=3, is_sunset=True, label_source="test"  # type: ignore[arg-type]
         )  # fmt: skip
     dataset = export_now("rating", "regression", Gates())
-    from worker.stages.cache_images import cache_images
-    from worker.stages.export_dataset import dataset_rows
-
     rows = [row for row in dataset_rows(running.store, dataset) if row.snapshot_id == snapshot.id]
     hashes, failed = cache_images(running.store, rows, lambda part, text: None)
     assert hashes == {}
@@ -318,6 +337,70 @@ def _processes(part: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def test_a_snapshots_image_is_pinned_when_first_fetched(running: Running) -> None:
+    """People rated what the URL showed then; what it shows later is another picture."""
+    shown = [picture(100)]
+
+    class Changing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(shown[-1])
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with (
+        HTTPServer(("127.0.0.1", 0), Changing) as server,
+        environment(AFTERGLOW_FETCH_ALLOW_HOSTS=f"127.0.0.1:{server.server_port}"),
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.png"
+        with session_scope() as session:
+            snapshot = make_snapshot(session, image_key=f"url:{url}", image_sha256=None, image_known_at=None,
+                                     image_state="unfetched", firebase_path=None, firebase_url=url)  # fmt: skip
+            labels.rate_snapshot(
+                session, snapshot_id=snapshot.id, rater="ann", rating=3, is_sunset=True, label_source="test"  # type: ignore[arg-type]
+            )  # fmt: skip
+        dataset = export_now("rating", "regression", Gates())
+        rows = [row for row in dataset_rows(running.store, dataset) if row.snapshot_id == snapshot.id]
+        rows = [replace(row, split="train", exclusion_reason=None) for row in rows]
+        first, _ = cache_images(running.store, rows, lambda part, text: None)
+        known_at = _known_at(snapshot.id)
+        shown.append(picture(200))
+        second, _ = cache_images(running.store, rows, lambda part, text: None)
+        server.shutdown()
+    assert first == second == {snapshot.id: sha256_of(shown[0])}
+    assert _known_at(snapshot.id) == known_at
+
+
+def _known_at(snapshot_id: int | None) -> datetime | None:
+    with session_scope() as session:
+        return webcams.get_snapshot(session, snapshot_id).image_known_at  # type: ignore[arg-type]
+
+
+def test_cancelling_a_queued_training_cancels_its_run(database: str) -> None:
+    with session_scope() as session:
+        run, job = submit_training(session, "rating", debug_recipe())
+        jobs.cancel_job(session, job.id)  # type: ignore[arg-type]
+    with session_scope() as session:
+        assert models.get_run(session, run.id).status == "cancelled"  # type: ignore[arg-type]
+
+
+def test_one_key_makes_one_run_however_many_ask_at_once(database: str) -> None:
+    def ask(_: int) -> tuple[int | None, int | None, int | None]:
+        with session_scope() as session:
+            run, job = submit_training(session, "rating", debug_recipe(), idempotency_key="once")
+            return run.id, job.id, job.run_id
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = set(pool.map(ask, range(12)))
+    ((run_id, job_id, of_run),) = answers
+    assert run_id == of_run
+    with session_scope() as session:
+        jobs.cancel_job(session, job_id)  # type: ignore[arg-type]
 
 
 def test_an_unknown_job_kind_is_refused_with_the_known_ones(database: str) -> None:

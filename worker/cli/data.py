@@ -84,11 +84,14 @@ def export(
 
     from ml.export_dataset import Gates
     from ml.judgements import judgement
+    from ml.judgements.base import JudgementError
     from worker.cli.output import console, print_json
     from worker.places import file_store
     from worker.stages.export_dataset import export_now
     from worker.up import running_services
 
+    if head is not None and head not in judgement(kind).heads:
+        raise JudgementError(f"a {kind} model has no head {head!r}; choose from {', '.join(judgement(kind).heads)}")
     moment = as_of.replace(tzinfo=UTC) if as_of is not None and as_of.tzinfo is None else as_of
     with running_services():
         dataset = export_now(kind, head or judgement(kind).heads[0], Gates(min_rating_count=min_rating_count), moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -35,8 +37,6 @@ from worker.up import choose_port, running_services
 
 SEED = 20
 MEAN_VOTES = 2.5
-SCORED_FRAMES = 60
-"""Known frames that are scored again; those of the last day are new."""
 DEMO_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "demo.yaml"
 UP_TIMEOUT_S = 90.0
 
@@ -114,14 +114,15 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
                               f"{report.webcams_added} webcams, {report.ratings_added} ratings")  # fmt: skip
                 again = import_snapshots(table, home / "frames", file_store())
                 console.print(f"   imported once more: {again.imported} new, {again.known} already known")
-            _learn(client, steps)
-            _use(client, steps, home, frames, today)
+            tested = _learn(client, steps)
+            _use(client, steps, home, [frame for frame in frames if _frame_name(frame) in tested], today)
     finally:
         up.terminate()
         up.wait(timeout=60)
 
 
-def _learn(client: httpx.Client, steps: Steps) -> None:
+def _learn(client: httpx.Client, steps: Steps) -> set[str]:
+    """Export, train, evaluate and promote; returns the names of the frames in the test split."""
     with steps.step("Export a dataset (job)"):
         job = _job(client, _post(client, "/v1/datasets", {"kind": "rating"})["id"])
         dataset = _get(client, f"/v1/datasets/{job['result']['dataset_id']}")
@@ -139,21 +140,22 @@ def _learn(client: httpx.Client, steps: Steps) -> None:
         verdict = _post(client, f"/v1/models/{version}/promote", {})
         console.print(f"   {verdict['verdict']['sentence']}")
         _wait_until_served(client, version)
+    manifest = client.get(f"/v1/datasets/{dataset['id']}/manifests/test.csv").text
+    return {row["image_path_or_url"] for row in csv.DictReader(io.StringIO(manifest))}
 
 
-def _use(client: httpx.Client, steps: Steps, home: Path, frames: list[Frame], today: list[Frame]) -> None:
-    known = [frame for frame in frames if frame not in today][-SCORED_FRAMES:]
-    with steps.step(f"Score {len(today)} new and {len(known)} known frames over HTTP"):
+def _use(client: httpx.Client, steps: Steps, home: Path, tested: list[Frame], today: list[Frame]) -> None:
+    with steps.step(f"Score {len(today)} new frames and {len(tested)} of the test split over HTTP"):
         answers = [_score(client, home, frame) for frame in today]
         _say_scored("new", answers)
-        _say_scored("known", [_score(client, home, frame) for frame in known])
-    with steps.step("Where model and people disagree most"):
+        _say_scored("test", [_score(client, home, frame) for frame in tested])
+    with steps.step("Where model and people disagree most, on test rows"):
         _show_disagreements(client)
     console.print("One scored frame, as curl shows it:")
     best = max(range(len(today)), key=lambda number: answers[number]["aiRating"])
     frame = today[best]
     console.print(
-        f"  curl -X POST '{str(client.base_url).rstrip('/')}/v1/score?source=windy&webcam={frame.webcam.id}' "
+        f"  curl -X POST '{str(client.base_url).rstrip('/')}/v1/score?{urlencode(_place_and_time(frame))}' "
         f"-H 'Authorization: Bearer ag_...' --data-binary @{_frame_name(frame)}",
         style="dim",
     )
@@ -296,12 +298,16 @@ def _score(client: httpx.Client, home: Path, frame: Frame) -> Any:
     return _checked(
         client.post(
             "/v1/score",
-            params={"source": "windy", "webcam": frame.webcam.id, "phase": frame.phase,
-                    "captured_at": frame.captured_at.isoformat()},
+            params=_place_and_time(frame),
             content=(home / "frames" / _frame_name(frame)).read_bytes(),
             headers={"Content-Type": "image/jpeg"},
         )
     )  # fmt: skip
+
+
+def _place_and_time(frame: Frame) -> dict[str, str]:
+    return {"source": "windy", "webcam": frame.webcam.id, "phase": frame.phase,
+            "captured_at": frame.captured_at.isoformat()}  # fmt: skip
 
 
 def _show_disagreements(client: httpx.Client) -> None:
@@ -314,6 +320,8 @@ def _show_disagreements(client: httpx.Client) -> None:
             break
         rows += [row for row in page if row["ai_rating"] is not None and row["calculated_rating"] is not None]
         after = page[-1]["id"]
+    if rows:
+        console.print(f"   the five farthest apart of {len(rows)}, on the scale 0..5:")
     rows.sort(key=lambda row: -abs(row["ai_rating"] - row["calculated_rating"]))
     if not rows:
         console.print("   none of the scored frames has ratings yet")

@@ -18,8 +18,10 @@ class JobEndedBadly(Exception):
     """A job failed, died or was cancelled; the message is its reason."""
 
 
-def follow(job_id: int) -> list[Job]:
+def follow(job_id: int, *, runs_here: bool) -> list[Job]:
     """Show progress of a job and of all jobs that follow from it, until the last has ended.
+
+    Ctrl-C cancels the job when its worker ends with this command (`runs_here`); else it only ends the watching.
 
     Raises:
         JobEndedBadly: One of them did not succeed.
@@ -35,14 +37,27 @@ def follow(job_id: int) -> list[Job]:
             try:
                 done.append(_follow_one(bar, current))
             except KeyboardInterrupt:
-                remarks.print(
-                    f"job {current} is kept: it goes on as soon as workers run (`afterglow up`); "
-                    f"`afterglow jobs cancel {current}` ends it"
-                )
+                _interrupted(current, runs_here)
                 raise
             with session_scope() as session:
                 waiting += [job.id for job in jobs.follow_up_jobs(session, current) if job.id is not None]
     return done
+
+
+def _interrupted(job_id: int, runs_here: bool) -> None:
+    if not runs_here:
+        remarks.print(f"job {job_id} goes on; `afterglow jobs cancel {job_id}` ends it")
+        return
+    with session_scope() as session:
+        state = jobs.get_job(session, job_id).state
+        if not jobs.is_final(state):
+            state = jobs.cancel_job(session, job_id).state
+    remarks.print(f"stopping job {job_id}; press Ctrl-C again to leave at once")
+    while not jobs.is_final(state):
+        time.sleep(POLL_S)
+        with session_scope() as session:
+            state = jobs.get_job(session, job_id).state
+    remarks.print(f"job {job_id} is {state}")
 
 
 def _follow_one(bar: Progress, job_id: int) -> Job:

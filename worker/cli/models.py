@@ -43,7 +43,7 @@ def train(
     }
     make_recipe(about.recipe_defaults, chosen)  # a typo is told before anything is started
     _check_weights(chosen)
-    with running_services(jobs=True):
+    with running_services(jobs=True) as services:
         _store_weights(chosen)
         recipe = make_recipe({"threads": _threads()}, about.recipe_defaults, chosen)
         with session_scope() as session:
@@ -52,7 +52,7 @@ def train(
             _print_submitted(as_json, run.model_version, job.id)
             return
         assert job.id is not None
-        follow(job.id)
+        follow(job.id, runs_here=services.runs_jobs)
         with session_scope() as session:
             evaluation = evaluations.latest_evaluation(session, run.model_version)
             finished = models.get_run(session, run.id)  # type: ignore[arg-type]
@@ -158,12 +158,12 @@ def evaluate(
     from worker.queue import submit
     from worker.up import running_services
 
-    with running_services(jobs=True):
+    with running_services(jobs=True) as services:
         with session_scope() as session:
             models.get_version(session, model_version)
             job, _ = submit(session, "evaluate", {"model_version": model_version, "fresh": fresh})
         assert job.id is not None
-        follow(job.id)
+        follow(job.id, runs_here=services.runs_jobs)
         with session_scope() as session:
             evaluation = evaluations.latest_evaluation(session, model_version)
     assert evaluation is not None

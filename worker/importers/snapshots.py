@@ -26,6 +26,10 @@ SEED_SOURCE = "manual_seed"
 DEFAULT_SOURCE = "import"
 DEFAULT_RATER = "import"
 MAX_CSV_BYTES = 1 << 30
+MAX_TEXT = 200
+MAX_URL = 2000
+"""Characters of a cell at most: what HTTP takes too, and what an index of the database can hold."""
+EARLIEST_YEAR, LATEST_YEAR = 1970, 2200
 _SLUG = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -132,8 +136,7 @@ def _read(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise ImportRefused(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ImportRefused(
-            f"{path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): save it as UTF-8, for "
-            f"example with `iconv -f latin1 -t utf-8`"
+            f"{path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): save it as UTF-8"
         ) from error
     if "\0" in text:
         raise ImportRefused(f"{path} holds NUL characters: it is not a CSV (UTF-16? save it as UTF-8)")
@@ -152,7 +155,8 @@ def _check_header(path: Path, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if missing:
         found = ", ".join(header) or "nothing"
-        raise ImportRefused(f"{path} lacks the column {', '.join(missing)}; its first line names: {found}")
+        hint = "; separate cells by commas" if len(header) == 1 and re.search(r"[;\t]", found) else ""
+        raise ImportRefused(f"{path} lacks the column {', '.join(missing)}; its first line names: {found}{hint}")
     if unknown:
         raise ImportRefused(
             f"{path} has a column that is not known: {', '.join(unknown)}. Known: {', '.join(REQUIRED + OPTIONAL)}"
@@ -183,12 +187,16 @@ def _check(cells: dict[str, str]) -> _Row:
     phase = cells["phase"].lower()
     if phase not in PHASES:
         raise RowRefused("phase", f"{cells['phase']!r} is not one of {', '.join(PHASES)}")
+    for name, text in cells.items():
+        limit = MAX_URL if name == "image" else MAX_TEXT
+        if len(text) > limit:
+            raise RowRefused(name, f"has {len(text)} characters; at most {limit} are taken")
     label_source = cells.get("label_source") or DEFAULT_SOURCE
     if not _SLUG.fullmatch(label_source):
         raise RowRefused("label_source", f"{label_source!r} must be 1 to 64 letters, digits or _ . : -")
     return _Row(
         image=cells["image"],
-        is_url=urlsplit(cells["image"]).scheme in ("http", "https"),
+        is_url=_scheme(cells["image"]) in ("http", "https"),
         webcam=cells["webcam"],
         source=cells.get("source") or "windy",
         phase=phase,
@@ -213,7 +221,16 @@ def _time(text: str) -> datetime:
         raise RowRefused("captured_at", f"{text!r} is not a time like 2026-02-12T18:03:00Z (ISO 8601)") from error
     if moment.tzinfo is None:
         raise RowRefused("captured_at", f"{text!r} has no time zone: end it with Z for UTC, or with an offset")
+    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        raise RowRefused("captured_at", f"{text!r} is not between the years {EARLIEST_YEAR} and {LATEST_YEAR}")
     return moment.astimezone(UTC)
+
+
+def _scheme(name: str) -> str:
+    try:
+        return urlsplit(name).scheme
+    except ValueError as error:
+        raise RowRefused("image", f"{name!r} is not a URL: {error}") from error
 
 
 def _rating(text: str, label_source: str) -> float | None:
@@ -247,7 +264,7 @@ def _degrees(cells: dict[str, str], name: str, limit: float) -> float | None:
 
 
 def _read_image(name: str, root: Path | None) -> tuple[bytes, ImageInfo]:
-    scheme = urlsplit(name).scheme
+    scheme = _scheme(name)
     if scheme and len(scheme) > 1:
         raise RowRefused("image", f"{name!r} is neither a path nor an http(s) URL")
     if root is None:

@@ -44,8 +44,11 @@ def cache_images(
     """
     kept = [row for row in rows if row.split is not None]
     there = {row.snapshot_id: row.image_sha256 for row in kept if row.image_sha256 is not None}
+    with session_scope() as session:
+        known = webcams.snapshot_images(session, [row.snapshot_id for row in kept if row.snapshot_id not in there])
+    there.update({snapshot_id: sha256 for snapshot_id, sha256 in known.items() if sha256 is not None})
     failed: dict[int, str] = {}
-    missing = [row for row in kept if row.image_sha256 is None]
+    missing = [row for row in kept if row.snapshot_id not in there]
 
     def fetch(row: ManifestRow) -> tuple[int, str | None, str | None]:
         try:
@@ -61,8 +64,7 @@ def cache_images(
         for done, (snapshot_id, sha256, state) in enumerate(pool.map(fetch, missing), start=1):
             with session_scope() as session:
                 if sha256 is not None:
-                    hashes[snapshot_id] = sha256
-                    webcams.record_image(session, snapshot_id, sha256)
+                    hashes[snapshot_id] = webcams.record_image(session, snapshot_id, sha256)
                 elif state is not None:
                     failed[snapshot_id] = f"image-{state}"
                     webcams.record_image_failure(session, snapshot_id, state)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import evaluations, models
+from db.queries import evaluations, models, webcams
 from db.tables import ModelTrainingRun, ModelVersion
 from ml.export_dataset import Gates, drop_images, with_hashes
 from ml.images.store import FileStore
@@ -34,11 +35,12 @@ def run(context: JobContext) -> Finish:
     directory = work_directory(context.claim.job_id, context.claim.attempt)
     fresh = bool(context.params.get("fresh")) or training.manifest_sha256 is None
     if fresh:
-        rows, dataset_id = _fresh_rows(context, store, version)
+        rows, dataset_id = _fresh_rows(context, store, version, training)
     else:
         rows, dataset_id = run_manifest(store, training), training.dataset_id
     manifest = directory / "manifest_full.csv"
     manifest.write_bytes(manifest_bytes(rows))
+    _write_webcams(directory / "webcams.csv", rows)
     out = directory / "report"
     out.mkdir(exist_ok=True)
     run_verb(
@@ -82,6 +84,7 @@ def _arguments(
 ) -> list[str]:
     bundle = store.fetch_directory(version.bundle_key, directory / "bundle")
     arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--store", store.url, "--out", str(out)]
+    arguments += ["--webcams", str(directory / "webcams.csv")]
     if training.artifact_path is not None and not fresh:
         arguments += ["--run", str(store.fetch_directory(training.artifact_path, directory / "run"))]
     if active is not None:
@@ -89,18 +92,36 @@ def _arguments(
     return arguments
 
 
-def _fresh_rows(context: JobContext, store: FileStore, version: ModelVersion) -> tuple[list[ManifestRow], int | None]:
+def _write_webcams(path: Path, rows: list[ManifestRow]) -> None:
+    """Where the webcams of these rows are, for slices by region, source and local time."""
+    with session_scope() as session:
+        facts = webcams.webcam_facts(session, sorted({row.webcam_id for row in rows}))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("webcam_id", "lng", "region", "source"))
+        writer.writerows((one.id, "" if one.lng is None else one.lng, one.region or "", one.source) for one in facts)
+
+
+def _fresh_rows(
+    context: JobContext, store: FileStore, version: ModelVersion, training: ModelTrainingRun
+) -> tuple[list[ManifestRow], int | None]:
     """Today's labels, less the rows that this version was trained or validated on."""
     context.progress(0.02, "exporting labels")
-    dataset = export_now(version.kind, version.head, Gates())
+    recipe = training.params_json.get("recipe", {})
+    gates = Gates(min_rating_count=int(recipe.get("min_rating_count", 1)))
+    dataset = export_now(version.kind, version.head, gates)
     rows = dataset_rows(store, dataset)
     hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
     rows = with_hashes(drop_images(rows, failed), hashes)
     with session_scope() as session:
-        learned = {
-            row.snapshot_id for row in models.provenance(session, version.training_run_id) if row.split != "test"
-        }
-    rows = [row.excluded("learned-from") if row.split == "test" and row.snapshot_id in learned else row for row in rows]
+        used = [row for row in models.provenance(session, version.training_run_id) if row.split != "test"]
+    snapshots, images = {row.snapshot_id for row in used}, {row.image_sha256 for row in used}
+    rows = [
+        row.excluded("learned-from")
+        if row.split == "test" and (row.snapshot_id in snapshots or row.image_sha256 in images)
+        else row
+        for row in rows
+    ]
     if not any(row.split == "test" for row in rows):
         raise JobFailed(
             f"no test row is left to evaluate {version.model_version} on: label more snapshots "

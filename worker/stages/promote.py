@@ -67,7 +67,10 @@ def _compare(evaluation: Evaluation, active: str | None) -> Verdict:
             model = next(row for row in subset["rows"] if row["role"] == "model")
             reasons.append(_reason(comparison, metric, model, other))
     if active is not None and not any(each["role"] == "active" for each in comparisons):
-        reasons.append(f"the evaluation has no comparable figure of the active {active} on these rows")
+        reasons.append(
+            f"the evaluation has no comparable figure of the active {active} on these rows (another head, or rows that "
+            "it learned from); promote with --force if the change is meant"
+        )
     if not any(each["role"] == "baseline" for each in comparisons):
         reasons.append("the evaluation compares it with no baseline")
     where = f"on {headline['n']} rows in {headline['n_groups']} groups ({report['headline']})"

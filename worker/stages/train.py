@@ -135,11 +135,14 @@ def _manifest_key(digest: str) -> str:
 
 def _check(kind: str, head: str, kept: list[ManifestRow], rows: list[ManifestRow]) -> None:
     try:
-        judgement(kind).check_targets(np.array([row.target_label for row in kept], dtype=np.float64), head)
+        for part in (kept, [row for row in kept if row.split == "train"]):
+            judgement(kind).check_targets(np.array([row.target_label for row in part], dtype=np.float64), head)
     except JudgementError as error:
         counts = summary(rows)
         dropped = ", ".join(f"{reason}: {n}" for reason, n in sorted(counts["excluded"].items())) or "none"
-        raise JobFailed(f"{error} ({len(kept)} of {len(rows)} rows kept; dropped: {dropped})") from error
+        raise JobFailed(
+            f"{error} ({len(kept)} of {len(rows)} rows kept, {counts['splits']['train']} of them train; dropped: {dropped})"
+        ) from error
 
 
 def _write_provenance(session: Session, run_id: int, kept: list[ManifestRow], as_of: datetime) -> None:

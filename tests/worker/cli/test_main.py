@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.worker.conftest import write_generated_labels
 from worker.cli.main import with_data_dir_first
 
 ROOT = Path(__file__).parents[3]
@@ -95,3 +98,25 @@ def test_the_version_is_told() -> None:
         [sys.executable, "-m", "worker.cli.main", "--version"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout.startswith("afterglow ")
+
+
+def test_ctrl_c_in_a_training_that_runs_its_own_workers_ends_the_job(home: Path) -> None:
+    frames = home / "frames"
+    frames.mkdir()
+    table = write_generated_labels(frames, num_webcams=8, num_days=3)
+    assert _run(home, "import", "snapshots", str(table), "--images", str(frames)).returncode == 0
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "STORE_URL")}
+    endless = ["--set", "trainable=all", "--set", "epochs=10000", "--set", "patience=10000", "--set", "image_size=32"]
+    command = [sys.executable, "-m", "worker.cli.main", "train", "rating", *endless, "--data-dir", str(home / "var")]
+    training = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+    while not list((home / "var").glob("work/job-*/attempt-1/train.log")):
+        assert training.poll() is None
+        time.sleep(0.1)
+    training.send_signal(signal.SIGINT)
+    _, said = training.communicate(timeout=90)
+    assert training.returncode == 130
+    assert "is cancelled" in said
+    job = json.loads(_run(home, "jobs", "list", "--json").stdout)[0]
+    assert (job["kind"], job["state"]) == ("train", "cancelled")
