@@ -1,12 +1,12 @@
 """Rating: how good is this webcam snapshot, 0 (not a sunset) to 5 (spectacular and rare).
 
-Also here: what follows from votes (`label_from_votes`) and the capture rule (`captures`), both pure.
+Also here: what follows from votes (`label_from_votes`), which the label query of the database computes alike.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -341,18 +341,6 @@ def _target_of(row: ManifestRow) -> float:
     if row.target_label is None:
         raise JudgementError(f"snapshot {row.snapshot_id} has no target; export the dataset again")
     return row.target_label
-
-
-def captures(prediction: RatingPrediction, policy: Mapping[str, Any], scale: Scale | None = None) -> bool:
-    """The capture gate: whether a frame is worth a snapshot. No score, no capture.
-
-    `scale` is the scale of the model that answered; given, the policy must be on it.
-
-    Raises:
-        ThresholdError: The policy is incomplete or on another scale.
-    """
-    bounds = None if scale is None else (scale.low, scale.high)
-    return bool(thresholds.passes(policy, prediction.model_dump(), bounds))
 
 
 def label_from_votes(ratings: Sequence[int | None]) -> tuple[float | None, int, bool | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from sqlalchemy import text
 from sqlmodel import Session, col, select
@@ -10,6 +12,7 @@ from db.engine import session_scope
 from db.errors import Conflict, NotFound
 from db.queries import labels, webcams
 from db.tables import RatingEvent, WebcamSnapshot
+from ml.judgements.rating import label_from_votes
 from tests.builders import make_snapshot
 
 
@@ -116,3 +119,20 @@ def test_a_rating_that_is_not_committed_yet_never_slips_into_the_past(database: 
         assert labels.LABEL_QUERIES["calculated_rating"](session, moment) == before
         assert labels.settled_time(session) > moment
         assert _label(session, snapshot).label_value == 5
+
+
+def test_the_query_means_what_the_judgement_says(session: Session) -> None:
+    rng = random.Random(4)
+    votes = {
+        make_snapshot(session).id: [rng.choice([1, 2, 3, 4, 5, None, None]) for _ in range(rng.randint(1, 7))]
+        for _ in range(60)
+    }
+    for snapshot_id, given in votes.items():
+        for number, rating in enumerate(given):
+            labels.rate_snapshot(session, snapshot_id=snapshot_id, rater=f"r{number}", rating=rating,
+                                 is_sunset=rating is not None, label_source="test")  # type: ignore[arg-type]  # fmt: skip
+    now = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    rows = {row.snapshot_id: row for row in labels.LABEL_QUERIES["calculated_rating"](session, now)}
+    for snapshot_id, given in votes.items():
+        value, count, _ = label_from_votes(given)
+        assert (rows[snapshot_id].label_value, rows[snapshot_id].rating_count) == (value, count), given

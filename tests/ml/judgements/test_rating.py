@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from ml.calibration import Calibration
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError, Scale
-from ml.judgements.rating import Rating, RatingLabel, RatingPrediction, captures, label_from_votes
-from ml.thresholds import ThresholdError, fixed_policy
+from ml.judgements.rating import Rating, RatingLabel, RatingPrediction, label_from_votes
+from ml.thresholds import fixed_policy
 from tests.ml.rows import row
 
 RATING = Rating()
@@ -54,27 +54,6 @@ class TestLabelFromVotes:
         before = label_from_votes(votes)
         random.shuffle(votes)
         assert label_from_votes(votes) == before
-
-
-class TestCaptures:
-    POLICY = fixed_policy(4.0, "ai_rating", (0, 5))
-
-    @pytest.mark.parametrize(("stars", "verdict"), [(3.99, False), (4.0, True), (5.0, True), (0.0, False)])
-    def test_from_the_threshold_on(self, stars, verdict):
-        assert captures(RatingPrediction(raw_score=stars / 5, ai_rating=stars), self.POLICY) is verdict
-
-    def test_no_score_captures_nothing(self):
-        assert captures(RatingPrediction(raw_score=0.9, p_good=0.9), self.POLICY) is False
-
-    def test_binary_gate_is_on_the_probability(self):
-        policy = RATING.threshold_policy("binary", STARS)
-        assert captures(RatingPrediction(raw_score=0.6, p_good=0.6), policy) is True
-        assert captures(RatingPrediction(raw_score=0.4, p_good=0.4), policy) is False
-
-    def test_a_policy_on_another_scale_is_refused(self):
-        prediction = RatingPrediction(raw_score=0.9, ai_rating=4.6)
-        with pytest.raises(ThresholdError, match=r"0\.\.5.*1\.\.5"):
-            captures(prediction, self.POLICY, ONE_TO_FIVE)
 
 
 class TestLabel:
