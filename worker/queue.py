@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from db.errors import Conflict
 from db.queries import jobs, models
-from db.tables import Job, ModelTrainingRun
+from db.tables import Dataset, Job, ModelTrainingRun
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError
 from ml.training.recipe import Recipe
@@ -69,18 +69,13 @@ def submit_training(
     Raises:
         JudgementError: The kind has no such head.
         NotFound: There is no such dataset.
-        Conflict: The dataset is of another kind or was exported for another head.
+        Conflict: The dataset is of another kind, or was exported for another head or a weaker gate.
     """
     about = judgement(kind)
     if recipe.head not in about.heads:
         raise JudgementError(f"a {kind} model has no head {recipe.head!r}; choose from {', '.join(about.heads)}")
     if dataset_id is not None:
-        dataset = models.get_dataset(session, dataset_id)
-        if dataset.kind != kind or dataset.params.get("head") != recipe.head:
-            raise Conflict(
-                f"dataset {dataset_id} was exported for {dataset.kind} with head {dataset.params.get('head')!r}, "
-                f"not for {kind} with head {recipe.head!r}: choose that head, or leave the dataset out for a new export"
-            )
+        _check_dataset(models.get_dataset(session, dataset_id), kind, recipe)
     if idempotency_key is not None:
         jobs.lock_idempotency_key(session, "train", idempotency_key)
         known = jobs.find_job(session, "train", idempotency_key)
@@ -97,3 +92,17 @@ def submit_training(
     )
     job, _ = submit(session, "train", {}, run_id=run.id, idempotency_key=idempotency_key)
     return run, job
+
+
+def _check_dataset(dataset: Dataset, kind: str, recipe: Recipe) -> None:
+    if dataset.kind != kind or dataset.params.get("head") != recipe.head:
+        raise Conflict(
+            f"dataset {dataset.id} was exported for {dataset.kind} with head {dataset.params.get('head')!r}, "
+            f"not for {kind} with head {recipe.head!r}: choose that head, or leave the dataset out for a new export"
+        )
+    gate = int(dataset.params.get("gates", {}).get("min_rating_count", 1))
+    if recipe.min_rating_count > gate:
+        raise Conflict(
+            f"dataset {dataset.id} was exported with min_rating_count {gate}, and a frozen dataset is not filtered "
+            f"again: leave the dataset out for a new export with {recipe.min_rating_count}"
+        )

@@ -381,6 +381,16 @@ def _known_at(snapshot_id: int | None) -> datetime | None:
         return webcams.get_snapshot(session, snapshot_id).image_known_at  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [({"head": "binary"}, "not for rating with head 'binary'"), ({"min_rating_count": 3}, "new export")],
+)
+def test_a_dataset_that_does_not_fit_the_recipe_is_refused(labelled: Running, keys: dict[str, Any], words: str) -> None:
+    dataset = export_now("rating", "regression", Gates())
+    with session_scope() as session, pytest.raises(Conflict, match=words):
+        submit_training(session, "rating", debug_recipe(**keys), dataset_id=dataset.id)
+
+
 def test_cancelling_a_queued_training_cancels_its_run(database: str) -> None:
     with session_scope() as session:
         run, job = submit_training(session, "rating", debug_recipe())
