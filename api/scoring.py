@@ -69,8 +69,7 @@ class ScoringDesk:
         return answer
 
     def _fetch(self, url: str) -> bytes:
-        listed = worker_settings().fetch_allow_hosts.split(",")
-        allowed = frozenset(host.strip() for host in listed if host.strip())
+        allowed = worker_settings().allowed_hosts
         return fetch_image(url, allow_hosts=allowed, total_s=self.settings.fetch_timeout_s, retries=1)
 
     def _answer(self, kind: str, data: bytes | None, failure: Scored | None, fields: FrameFields) -> ScoreAnswer:

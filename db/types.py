@@ -53,12 +53,9 @@ def one_of(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-SHA256_CHECK = "{column} ~ '^[0-9a-f]{{64}}$'"
-
-
 def sha256_check(column: str) -> str:
     """The SQL of a CHECK that a text column is a lower-case sha256."""
-    return SHA256_CHECK.format(column=column)
+    return f"{column} ~ '^[0-9a-f]{{64}}$'"
 
 
 Moment = datetime

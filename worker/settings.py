@@ -41,6 +41,11 @@ class WorkerSettings(BaseSettings):
     evaluate_every_h: float = Field(24.0, gt=0, validation_alias="AFTERGLOW_EVALUATE_EVERY_H")
     """Hours between two scheduled evaluations of the active model on current labels."""
 
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """The `host:port` pairs of `fetch_allow_hosts`."""
+        return frozenset(part.strip() for part in self.fetch_allow_hosts.split(",") if part.strip())
+
 
 class ServingSettings(BaseSettings):
     """What is served and which frames are kept: read by the API and by the command that scores."""

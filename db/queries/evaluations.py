@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -26,11 +25,3 @@ def latest_evaluation(session: Session, model_version: str) -> Evaluation | None
         .order_by(col(Evaluation.id).desc())
         .limit(1)
     ).first()
-
-
-def list_evaluations(session: Session, *, model_version: str | None = None, limit: int = 50) -> Sequence[Evaluation]:
-    """Reports, newest first."""
-    query = select(Evaluation).order_by(col(Evaluation.id).desc()).limit(limit)
-    if model_version is not None:
-        query = query.where(col(Evaluation.model_version) == model_version)
-    return session.exec(query).all()

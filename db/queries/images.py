@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from db.tables import Image
 
@@ -15,8 +15,3 @@ def add_image(session: Session, sha256: str, media_type: str, width: int, height
         .values(sha256=sha256, media_type=media_type, width=width, height=height, byte_size=byte_size)
         .on_conflict_do_nothing(index_elements=["sha256"])
     )
-
-
-def find_image(session: Session, sha256: str) -> Image | None:
-    """The image of this content, if it was ever recorded."""
-    return session.exec(select(Image).where(col(Image.sha256) == sha256)).one_or_none()

@@ -226,19 +226,6 @@ def add_inference(
     return added is not None
 
 
-def last_inference(session: Session, model_version: str, image_sha256: str) -> SnapshotAiInference | None:
-    """What a version said of this image content before, on any snapshot."""
-    return session.exec(
-        select(SnapshotAiInference)
-        .join(WebcamSnapshot, col(WebcamSnapshot.id) == col(SnapshotAiInference.snapshot_id))
-        .where(
-            col(SnapshotAiInference.model_version) == model_version,
-            col(WebcamSnapshot.image_sha256) == image_sha256,
-        )
-        .limit(1)
-    ).first()
-
-
 def last_scored_event(session: Session, webcam_id: int) -> ScoringEvent | None:
     """The newest attempt on a webcam that gave a score."""
     return session.exec(

@@ -68,11 +68,11 @@ def score(
 
 def _read(name: str) -> tuple[bytes | None, str | None]:
     from ml.images.fetch import FetchError, fetch_image
-    from worker.stages.cache_images import allowed_hosts
+    from worker.settings import worker_settings
 
     try:
         if name.startswith(("http://", "https://")):
-            return fetch_image(name, allow_hosts=allowed_hosts()), None
+            return fetch_image(name, allow_hosts=worker_settings().allowed_hosts), None
         return Path(name).read_bytes(), None
     except FetchError as error:
         return None, f"{error.reason}: {error}"

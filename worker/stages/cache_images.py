@@ -16,11 +16,6 @@ from worker.settings import worker_settings
 DOWNLOADS_AT_ONCE = 8
 
 
-def allowed_hosts() -> frozenset[str]:
-    """`host:port` pairs in private networks that may be fetched from."""
-    return frozenset(part.strip() for part in worker_settings().fetch_allow_hosts.split(",") if part.strip())
-
-
 def store_image(store: FileStore, data: bytes) -> str:
     """Check an image, keep it in the store and record its content; returns its sha256.
 
@@ -52,7 +47,7 @@ def cache_images(
 
     def fetch(row: ManifestRow) -> tuple[int, str | None, str | None]:
         try:
-            data = fetch_image(row.image_path_or_url, allow_hosts=allowed_hosts())
+            data = fetch_image(row.image_path_or_url, allow_hosts=worker_settings().allowed_hosts)
             return row.snapshot_id, store_image(store, data), None
         except FetchError as error:
             return row.snapshot_id, None, "unreadable" if error.reason == "not_an_image" else "dead-url"
