@@ -4,10 +4,10 @@ VENV := .venv
 API_VENV := .venv-api
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint migrate
+.PHONY: help demo up test test-served test-faults lint bench migrate
 
 help:  ## show these lines
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # The virtual environments are current while pyproject.toml and constraints.txt have not changed.
 $(VENV)/.current: pyproject.toml constraints.txt
@@ -30,14 +30,25 @@ up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
 	@$(BIN)/afterglow up
 
 test: $(VENV)/.current $(API_VENV)/.current  ## all tests on real services, in under ten minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
-	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/api
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not faults"
+	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults" tests/api
+
+test-served: $(VENV)/.current  ## the same on a Postgres and a Redis over TCP; needs Postgres 15 or newer installed
+	$(BIN)/python -m tests.served -q -n 2 --dist loadfile tests/db tests/api tests/worker
+
+test-faults: $(VENV)/.current  ## kill, fill up, cut off: the slow tests of what must survive, in under twenty minutes
+	timeout 1200 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/faults
 
 lint: $(VENV)/.current  ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A file of bench/ that is a question of its own says in its docstring how it is run, with nothing that must be given.
+bench: $(VENV)/.current  ## measure against peers and limits, each question in its own file of bench/
+	@for file in $$(grep -lE '^    python -m bench\.[a-z_]+( \[.*)?$$' bench/*.py); do \
+		echo "== $$file"; $(BIN)/python -m "bench.$$(basename "$$file" .py)" || exit 1; done
 
 migrate: $(VENV)/.current  ## bring the database's schema up to date
 	@$(BIN)/afterglow migrate

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from sqlmodel import Session
 
 from api.active_models import ActiveModels
 from api.metrics import Metrics
 from api.pool import BoundedPool
-from api.schemas.fields import Text
 from api.settings import ApiSettings
 from db.engine import session_scope
 
@@ -52,6 +51,3 @@ SettingsDep = Annotated[ApiSettings, Depends(get_settings)]
 ModelsDep = Annotated[ActiveModels, Depends(get_active_models)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 ScorePoolDep = Annotated[BoundedPool, Depends(get_score_pool)]
-IdempotencyKey = Annotated[
-    Text | None, Header(description="A second request with the same key gives the job that the first one made.")
-]

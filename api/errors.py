@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Scope
 
+from api.methods import allowed_methods
 from db.errors import Conflict, NoDatabase, NotFound
 from ml.bundle import BundleError
 from ml.images.decode import ImageError
@@ -183,7 +184,9 @@ def problem_response(scope: Scope, error: Exception) -> JSONResponse:
     request_id = str(scope.get("state", {}).get("request_id", "unknown"))
     problem = problem_of(error, instance=printable(scope["path"]), request_id=request_id)
     if problem.status >= 500 and not isinstance(error, Busy):
-        log.error("request failed", status=problem.status, error=f"{type(error).__name__}: {error}"[:2000])
+        # Of a statement that failed only what the driver said: its parameters may hold what nobody should read.
+        cause = error.orig if isinstance(error, sql.DBAPIError) else error
+        log.error("request failed", status=problem.status, error=f"{type(error).__name__}: {cause}"[:2000])
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -198,7 +201,10 @@ def install(app: FastAPI) -> None:
     """Answer every error of the table, and FastAPI's own, as a problem."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(request.scope, error)
+        response = problem_response(request.scope, error)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = allowed_methods(app, request.url.path)
+        return response
 
     for kind in REFUSALS:
         app.add_exception_handler(kind, answer)

@@ -17,6 +17,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._by_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._by_score: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self.requests = Counter(
             "afterglow_http_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
         )
@@ -34,6 +36,26 @@ class Metrics:
         )  # fmt: skip
         self.jobs = Gauge("afterglow_jobs", "Jobs by state.", ["state"], registry=self.registry)
         self.database_up = Gauge("afterglow_database_up", "1 when the database answered.", registry=self.registry)
+
+    def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        key = (method, route, status)
+        found = self._by_request.get(key)
+        if found is None:
+            # Looking a counter up by its labels costs several times what counting does.
+            found = self.requests.labels(method, route, str(status)), self.request_seconds.labels(route)
+            self._by_request[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def note_score(self, kind: str, path_taken: str, seconds: float) -> None:
+        """Count one attempt to score."""
+        found = self._by_score.get((kind, path_taken))
+        if found is None:
+            found = self.scores.labels(kind, path_taken), self.score_seconds.labels(kind)
+            self._by_score[kind, path_taken] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def set_jobs(self, counts: Mapping[str, int] | None) -> None:
         """Take over the number of jobs by state; None when the database did not answer."""

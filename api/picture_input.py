@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.errors import InvalidInput, UnsupportedBody
 from api.schemas.frames import FRAME_FIELDS, FrameFields, ScoreItem
+from api.strict_json import parse_json
 
 MAX_BATCH = 32
 MAX_FIELDS = 20
@@ -139,8 +139,8 @@ async def _json(request: Request, how: str) -> dict[str, Any]:
     if not body:
         raise InvalidInput("body", f"the body is empty. {how}")
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(body)
+    except ValueError as error:
         raise InvalidInput("body", f"the body is not JSON: {error}. {how}") from error
     if not isinstance(content, dict):
         raise InvalidInput("body", f"the body must be a JSON object. {how}")
@@ -161,8 +161,8 @@ def _frames(text: Any, count: int) -> list[Any]:
     if text is None:
         return [{}] * count
     try:
-        frames = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
+        frames = parse_json(text if isinstance(text, str) else b"")
+    except ValueError as error:
         raise InvalidInput("body.frames", f"is not JSON: {error}") from error
     if not isinstance(frames, list) or len(frames) != count:
         raise InvalidInput("body.frames", f"must be a JSON list with one object for each of the {count} images")

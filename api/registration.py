@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import stat
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,60 +12,46 @@ from api.schemas.training import ForeignLabel, ForeignRun
 from db.errors import Conflict
 from db.queries import models, webcams
 from db.tables import Job, ModelTrainingRun
-from ml.bundle import BUNDLE_FILE, MAX_DESCRIPTION_BYTES, MODEL_FILE
+from ml.bundle import BundleError, parse_facts
+from ml.bundle_archive import read_archive_description
 from ml.images.store import FileStore
 from ml.judgements import judgement
 from worker.queue import submit
 
-MAX_MEMBERS = 1000
-MAX_UNPACKED_BYTES = 2 << 30
-_MEMBER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-
 
 def check_bundle_zip(path: Path, run: ForeignRun) -> None:
-    """Refuse an archive that is no bundle of this run, before anything is written. The job looks deeper.
+    """Refuse an archive that is no bundle of this run, before anything is written.
+
+    Reads the list of files and the description only: the graph is for the job, which opens it in a process of its own.
 
     Raises:
-        InvalidInput: It is no zip, holds links, odd names or too much, or is of another version or kind.
+        InvalidInput: It is no zip, holds links, odd names or too much, its description is wrong, or of another version
+            or kind.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [each for each in archive.infolist() if not each.is_dir()]
-            _check_members(members)
-            with archive.open(BUNDLE_FILE) as stream:
-                facts = json.loads(stream.read(MAX_DESCRIPTION_BYTES))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise InvalidInput("body.bundle", f"is not a zip file that can be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("body.bundle", f"{BUNDLE_FILE} in it is not JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise InvalidInput("body.bundle", f"{BUNDLE_FILE} in it must hold a JSON object")
+        facts = read_archive_description(path)
+    except BundleError as error:
+        raise InvalidInput("body.bundle", str(error)) from error
     for name, expected in (("model_version", run.model_version), ("kind", run.kind)):
         if facts.get(name) != expected:
             raise InvalidInput(
                 "body.bundle",
                 f"is of {name} {ascii(facts.get(name))[:120]}, but `run` says {expected!r}; make them equal",
             )
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    names = {each.filename for each in members}
-    for needed in (BUNDLE_FILE, MODEL_FILE):
-        if needed not in names:
-            raise InvalidInput(
-                "body.bundle", f"holds no {needed}; zip the content of the bundle's directory, not the directory itself"
-            )
-    if len(members) > MAX_MEMBERS or sum(each.file_size for each in members) > MAX_UNPACKED_BYTES:
-        raise InvalidInput("body.bundle", f"holds more than {MAX_MEMBERS} files or {MAX_UNPACKED_BYTES >> 30} GiB")
-    for each in members:
-        if not _MEMBER.fullmatch(each.filename) or stat.S_ISLNK(each.external_attr >> 16):
-            raise InvalidInput(
-                "body.bundle", f"holds {ascii(each.filename)[:120]}, which is no plain relative file name"
-            )
+    try:
+        parse_facts(facts)
+    except BundleError as error:
+        raise InvalidInput("body.bundle", f"cannot be served: {error}") from error
 
 
 def register_run(
-    session: Session, store: FileStore, run: ForeignRun, bundle: Path, bundle_sha256: str
+    session: Session,
+    store: FileStore,
+    run: ForeignRun,
+    bundle: Path,
+    bundle_sha256: str,
+    *,
+    idempotency_key: str | None = None,
 ) -> tuple[ModelTrainingRun, Job]:
     """Record the run with its labels, keep the archive, and submit the job that makes a model version of it.
 
@@ -102,7 +84,7 @@ def register_run(
         ),
         (),
     )
-    job, _ = submit(session, "register", {"upload": key}, run_id=row.id)
+    job, _ = submit(session, "register", {"upload": key}, run_id=row.id, idempotency_key=idempotency_key)
     store.put_file(bundle, key)
     return row, job
 

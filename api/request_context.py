@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +20,8 @@ REQUEST_ID_HEADER = "X-Request-ID"
 CLIENT_CLOSED = 499
 """Logged, never sent: the caller went away before there was an answer."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_OURS = frozenset({b"x-request-id", *(name for name, _ in _SAFE)})
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -81,10 +84,7 @@ class RequestContext:
             nonlocal status, has_started
             if message["type"] == "http.response.start":
                 status, has_started = message["status"], True
-                answer = MutableHeaders(scope=message)
-                answer[REQUEST_ID_HEADER] = request_id
-                answer["X-Content-Type-Options"] = "nosniff"
-                answer["Referrer-Policy"] = "no-referrer"
+                message["headers"] = _with_safe_headers(message.get("headers", ()), request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -105,14 +105,22 @@ class RequestContext:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
-        self.metrics.requests.labels(scope["method"] if route != "unmatched" else "any", route, str(status)).inc()
-        self.metrics.request_seconds.labels(route).observe(seconds)
+        self.metrics.note_request(scope["method"] if route != "unmatched" else "any", route, status, seconds)
         # The path without its query, which may hold a secret; the key by its name only.
         write = log.debug if scope["path"] in _QUIET else log.info
         write(
             "request", method=scope["method"], path=printable(scope["path"]), status=status,
             ms=round(seconds * 1000, 1), key=scope["state"].get("key_name"),
         )  # fmt: skip
+
+
+def _with_safe_headers(given: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with what every answer has; a policy of its own for contents is kept."""
+    headers = [each for each in given if each[0] not in _OURS]
+    headers += [(b"x-request-id", request_id.encode("ascii")), *_SAFE]
+    if not any(name == b"content-security-policy" for name, _ in headers):
+        headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+    return headers
 
 
 def _declared_bytes(headers: Headers) -> int:

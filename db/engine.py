@@ -2,52 +2,121 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, create_engine, text
+import psycopg
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session
 
-from db.errors import NoDatabase
+from db.errors import DatabaseError, NoDatabase
 from db.settings import state_settings
 
 MIGRATION_LOCK = 0x4146_5445_5247_4C57
 """Advisory lock held while migrating, so that several starting processes do it once."""
 
 
+_making = threading.Lock()
+
+MIN_SERVER_VERSION = 150000
+"""Postgres 15, as the server tells it."""
+
+
+class BadDatabaseUrl(DatabaseError):
+    """DATABASE_URL is not the address of a Postgres."""
+
+
+class OldPostgres(DatabaseError):
+    """This Postgres is too old: Afterglow needs 15 or newer."""
+
+
 def sqlalchemy_url(url: str) -> str:
-    """The URL with psycopg 3 as its driver, whatever spelling of the scheme was given."""
-    for scheme in ("postgresql://", "postgres://"):
-        if url.startswith(scheme):
-            return "postgresql+psycopg://" + url.removeprefix(scheme)
-    return url
+    """The URL with psycopg 3 as its driver, whatever spelling of the scheme was given.
+
+    Raises:
+        BadDatabaseUrl: It is none; the message has no part of it, since it may hold a password.
+    """
+    return _parsed(url).render_as_string(hide_password=False)
+
+
+def place_of(url: str) -> str:
+    """Which database a URL means, as `host:port/name`: without user and password, to be shown and compared."""
+    parsed = _parsed(url)
+    host = parsed.host or parsed.query.get("host") or "localhost"
+    port = parsed.port or parsed.query.get("port") or 5432
+    return f"{host}:{port}/{parsed.database or parsed.username or ''}"
+
+
+def _parsed(url: str) -> URL:
+    shape = "postgresql://user:password@host:5432/name"
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise BadDatabaseUrl(f"DATABASE_URL must start with postgresql://, as in {shape}.")
+    try:
+        parsed = make_url(f"postgresql+psycopg://{rest}")
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):
+        raise BadDatabaseUrl(
+            f"DATABASE_URL cannot be read: it must look like {shape}. "
+            "In a password, write @ as %40, : as %3A, / as %2F and % as %25."
+        ) from None
+    return parsed
 
 
 def make_engine(url: str) -> Engine:
-    """An engine on `url`: UTC, a statement timeout, and connections checked before use."""
+    """An engine on `url`: UTC, a statement timeout, and connections checked before use.
+
+    A connection that died while it lay in the pool, since Postgres was started again, is replaced before a statement
+    is sent on it.
+    """
     settings = state_settings()
-    return create_engine(
+    made = create_engine(
         sqlalchemy_url(url),
         pool_size=settings.pool_size,
         max_overflow=10,
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
+            # A host that vanished without a word is noticed within a minute, not after the system's two hours.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
             "options": f"-c timezone=UTC -c statement_timeout={settings.statement_timeout_s * 1000}",
         },
     )
+    event.listen(made, "connect", _refuse_old_server)
+    return made
 
 
-@cache
+def _refuse_old_server(connection: psycopg.Connection[Any], _record: object) -> None:
+    version = connection.info.server_version
+    if version < MIN_SERVER_VERSION:
+        connection.close()
+        raise OldPostgres(
+            f"The database is Postgres {version // 10000}.{version % 10000}, and Afterglow needs 15 or newer. "
+            "Update it, or unset DATABASE_URL to use the private one."
+        )
+
+
 def engine() -> Engine:
     """The engine of this process.
 
     Raises:
         NoDatabase: Neither DATABASE_URL is set nor the private Postgres of the data directory is running.
     """
+    with _making:  # two threads that ask first would make two, and the connections of one would never be closed
+        return _engine()
+
+
+@cache
+def _engine() -> Engine:
     settings = state_settings()
     url = settings.database_url
     if url is None:
@@ -57,6 +126,14 @@ def engine() -> Engine:
     if url is None:
         raise NoDatabase()
     return make_engine(url)
+
+
+def forget_engine() -> Engine | None:
+    """Have the next use make a new engine, since the settings changed; returns the old one, for the caller to dispose."""
+    with _making:
+        old = _engine() if _engine.cache_info().currsize else None
+        _engine.cache_clear()
+    return old
 
 
 @contextmanager
@@ -87,6 +164,7 @@ def migrate(url: str, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(alembic_directory()))
     own = create_engine(sqlalchemy_url(url), connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"})
+    event.listen(own, "connect", _refuse_old_server)
     try:
         with own.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})

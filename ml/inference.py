@@ -17,7 +17,7 @@ import onnxruntime as ort
 from pydantic import BaseModel
 
 from ml.bundle import Bundle, BundleError, load_bundle, read_model
-from ml.images.decode import ImageError, Pixels, to_model_input
+from ml.images.decode import ImageError, ImageInfo, Pixels, read_model_input, to_model_input
 from ml.judgements import UnknownKind, judgement
 
 INPUT_NAME = "image"
@@ -88,15 +88,31 @@ class Scorer:
             return {name: np.zeros(0, dtype=np.float32) for name in names}
         return run_graph(self._session, names, pixels)
 
+    def read(self, data: bytes) -> tuple[ImageInfo, Pixels]:
+        """Decode an image once: what it is, and the model's input, uint8 `(H, W, 3)`.
+
+        Raises:
+            ImageError: The bytes are not an image that we take.
+        """
+        return read_model_input(data, *self.bundle.input_size, version=self.bundle.preprocessing_version)
+
+    def score_input(self, pixels: Pixels) -> tuple[dict[str, float], BaseModel]:
+        """Score one image as `read` gave it: the outputs by name, and the kind's prediction.
+
+        Raises:
+            BundleError: The graph failed or returned a number that is not finite.
+        """
+        outputs = self.run(pixels[None])
+        prediction = self.judgement.decode(dict(outputs), self.bundle.score_scale, self.bundle.head)[0]
+        return {name: float(values[0]) for name, values in outputs.items()}, prediction
+
     def score_image(self, data: bytes | Pixels) -> tuple[dict[str, float], BaseModel]:
         """Score one image, encoded or decoded by `ml.images.decode`: the outputs by name, and the kind's prediction.
 
         Raises:
             ImageError: The bytes are not an image that we take.
         """
-        outputs = self.run(self._pixels(data)[None])
-        prediction = self.judgement.decode(dict(outputs), self.bundle.score_scale, self.bundle.head)[0]
-        return {name: float(values[0]) for name, values in outputs.items()}, prediction
+        return self.score_input(self._pixels(data))
 
     def score_images(self, images: Iterable[bytes], batch_size: int = 8) -> Outputs:
         """Score encoded images, `batch_size` at a time, in order; output name -> float32 `(N,)`.

@@ -3,6 +3,11 @@
 A dataset directory holds `manifest_full.csv` (every candidate), `manifest_train.csv`, `manifest_val.csv`,
 `manifest_test.csv` and, written last, `export_meta.json`. Bytes are canonical: UTF-8, LF, rows in order of
 `snapshot_id`, floats as Python's shortest `repr`, times in UTC with microseconds.
+
+People open these files in spreadsheets, which run a cell that begins with = + - @ as a formula. So a text cell that
+begins with one of these, with a tab, a line end or an apostrophe, gets an apostrophe before it, as the OWASP page on CSV
+injection says; reading takes it away again, and every text comes back as it was. Numbers, times and hashes have no
+such beginning, but for negative numbers, which are numbers to a spreadsheet too.
 """
 
 from __future__ import annotations
@@ -11,7 +16,9 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +30,9 @@ COLUMNS = (
     "image_path_or_url", "phase", "captured_at", "rating_count", "image_sha256", "group_id", "exclusion_reason",
 )  # fmt: skip
 META_FILE = "export_meta.json"
+TEXT_COLUMNS = ("label_source", "image_path_or_url", "phase", "group_id", "exclusion_reason")
+_NEEDS_QUOTES = re.compile('[,"\r\n]')
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 class ManifestError(ValueError):
@@ -72,14 +82,28 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _quoted(text: str) -> str:
+    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+
+
+def _enclosed(text: str) -> str:
+    # Not csv.writer: told to end lines with LF, it leaves a CR in a cell bare, and every reader takes it for a line end.
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+
+
+def _unquoted(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
+
+
 def manifest_bytes(rows: Iterable[ManifestRow]) -> bytes:
     """The canonical CSV of rows, ordered by snapshot."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = [",".join(COLUMNS)]
     for row in sorted(rows, key=lambda each: each.snapshot_id):
-        writer.writerow([_cell(getattr(row, column)) for column in COLUMNS])
-    return text.getvalue().encode("utf-8")
+        cells = {column: _cell(getattr(row, column)) for column in COLUMNS}
+        lines.append(
+            ",".join(_enclosed(_quoted(text) if column in TEXT_COLUMNS else text) for column, text in cells.items())
+        )
+    return ("\n".join(lines) + "\n").encode("utf-8")
 
 
 def manifest_sha256(rows: Iterable[ManifestRow]) -> str:
@@ -87,12 +111,34 @@ def manifest_sha256(rows: Iterable[ManifestRow]) -> str:
     return hashlib.sha256(manifest_bytes(rows)).hexdigest()
 
 
-def _optional(text: str, kind: type) -> Any:
-    return kind(text) if text else None
-
-
 def _bool(text: str) -> bool:
     return {"true": True, "false": False}[text]
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def _split(text: str) -> str:
+    if text not in SPLITS:
+        raise ValueError(f"{text!r} is not a split")
+    return text
+
+
+def _optional(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: read(text) if text else None
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "snapshot_id": int, "webcam_id": int, "rating_count": int,
+    "label_value": _optional(_number), "target_label": _optional(_number),
+    "is_good": _optional(_bool), "seen": _optional(_bool),
+    "split": _optional(_split), "image_sha256": _optional(str), "exclusion_reason": _optional(str),
+    "captured_at": lambda text: datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC),
+}  # fmt: skip
 
 
 def parse_manifest(data: bytes, source: str = "manifest") -> list[ManifestRow]:
@@ -101,28 +147,41 @@ def parse_manifest(data: bytes, source: str = "manifest") -> list[ManifestRow]:
     Raises:
         ManifestError: A column is missing or a cell cannot be read; names line and column.
     """
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
+        header = next(reader, [])
+        _check_header(header, source)
+        rows = []
+        for values in reader:
+            if len(values) != len(header):
+                raise ManifestError(
+                    f"{source} line {reader.line_num} has {len(values)} cells under {len(header)} columns"
+                )
+            rows.append(_row(dict(zip(header, values, strict=True)), f"{source} line {reader.line_num}"))
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{source} is not UTF-8, at byte {error.start}") from error
+    except csv.Error as error:
+        raise ManifestError(f"{source} is not CSV: {error}") from error
+    return rows
+
+
+def _check_header(header: Sequence[str], source: str) -> None:
+    missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ManifestError(f"{source} lacks the columns {', '.join(missing)}")
-    readers: dict[str, Any] = {
-        "snapshot_id": int, "webcam_id": int, "rating_count": int,
-        "label_value": lambda t: _optional(t, float), "target_label": lambda t: _optional(t, float),
-        "is_good": lambda t: _optional(t, _bool), "seen": lambda t: _optional(t, _bool),  # type: ignore[arg-type]
-        "split": lambda t: _optional(t, str), "image_sha256": lambda t: _optional(t, str),
-        "exclusion_reason": lambda t: _optional(t, str),
-        "captured_at": lambda t: datetime.strptime(t, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC),
-    }  # fmt: skip
-    rows = []
-    for line, cells in enumerate(reader, start=2):
-        values: dict[str, Any] = {}
-        for column in COLUMNS:
-            try:
-                values[column] = readers.get(column, str)(cells[column])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ManifestError(f"{source} line {line}: {column} is {cells[column]!r}") from error
-        rows.append(ManifestRow(**values))
-    return rows
+    if len(set(header)) != len(header):
+        raise ManifestError(f"{source} names a column twice")
+
+
+def _row(cells: dict[str, str], where: str) -> ManifestRow:
+    values: dict[str, Any] = {}
+    for column in COLUMNS:
+        text = _unquoted(cells[column]) if column in TEXT_COLUMNS else cells[column]
+        try:
+            values[column] = _READERS.get(column, str)(text)
+        except (ValueError, KeyError) as error:
+            raise ManifestError(f"{where}: {column} is {text[:100]!r}") from error
+    return ManifestRow(**values)
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:

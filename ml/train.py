@@ -1,14 +1,18 @@
 """The verb `train`: a manifest and a recipe in, a run's directory out.
 
     python -m ml.train --kind K --manifest manifest_full.csv --recipe recipe.json --store URL --cache DIR --out RUN_DIR
+        [--resume DIR --attempt NAME --checkpoint-s SECONDS]
 
-Writes weights.safetensors, epochs.jsonl, oof.csv (when evaluated by K-fold) and, last, training.json.
+Writes weights.safetensors, epochs.jsonl, oof.csv (when evaluated by K-fold) and, last, training.json. With `--resume`
+it goes on from the checkpoints in that directory, keeps its own there, and ends with the weights of a training that
+was never stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import platform
 import sys
@@ -31,9 +35,9 @@ from ml.images.store import FileStore
 from ml.judgements import judgement
 from ml.judgements.base import Judgement, Scale
 from ml.manifest import manifest_sha256, read_manifest
+from ml.training.checkpoints import FIRST_ATTEMPT, SECONDS_BETWEEN_CHECKPOINTS, Checkpoints
 from ml.training.dataset import FeatureInputs, ImageInputs, ImageReader, Inputs, Items, cached_features, load_items
 from ml.training.heads import (
-    CHECKPOINT_FILE,
     EPOCHS_FILE,
     OOF_FILE,
     TRAINING_FILE,
@@ -42,15 +46,38 @@ from ml.training.heads import (
     StandardisedHead,
     write_weights,
 )
-from ml.training.loop import Fit, Learner, fit, make_deterministic
+from ml.training.learner import Fit, Learner
+from ml.training.loop import fit, make_deterministic
 from ml.training.outoffold import OutOfFold, calibrate, predict_out_of_fold
 from ml.training.recipe import Recipe, RecipeError, make_recipe
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
 
-def train(kind_name: str, manifest: Path, recipe_path: Path, store: str, cache: Path, out: Path) -> dict[str, Any]:
-    """Train, calibrate, and evaluate out of fold where the test split is too small; returns training.json's content."""
+def train(
+    kind_name: str,
+    manifest: Path,
+    recipe_path: Path,
+    store: str,
+    cache: Path,
+    out: Path,
+    resume: Path | None = None,
+    attempt: str = FIRST_ATTEMPT,
+    checkpoint_s: float = SECONDS_BETWEEN_CHECKPOINTS,
+) -> dict[str, Any]:
+    """Train, calibrate, and evaluate out of fold where the test split is too small; returns training.json's content.
+
+    Args:
+        kind_name: the judgement.
+        manifest: manifest_full.csv of a dataset.
+        recipe_path: JSON file of recipe keys.
+        store: address of the image store.
+        cache: directory of cached features.
+        out: directory of the run.
+        resume: directory of the run's checkpoints, read and written; None for none.
+        attempt: which attempt at the run this is, for the log of epochs.
+        checkpoint_s: seconds between two checkpoints at least; 0 for one after every epoch.
+    """
     started = time.monotonic()
     kind = judgement(kind_name)
     recipe = _read_recipe(recipe_path, kind)
@@ -72,14 +99,15 @@ def train(kind_name: str, manifest: Path, recipe_path: Path, store: str, cache: 
     scale = kind.scale
     if recipe.scale_low is not None and recipe.scale_high is not None:
         scale = Scale(recipe.scale_low, recipe.scale_high)
-    learner = Learner(kind, recipe, scale, items, inputs, backbone)
-    fitted, calibration, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes, out)
+    identity = _identity(kind, recipe, scale, manifest_sha256(rows), backbone)
+    checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, _libraries())
+    learner = Learner(kind, recipe, scale, items, inputs, backbone, checkpoints)
+    fitted, calibration, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
 
     weights_sha256 = write_weights(_whole_model(learner, fitted.model), out / WEIGHTS_FILE)
     (out / EPOCHS_FILE).write_text("".join(json.dumps(finite(each)) + "\n" for each in fitted.epochs), encoding="utf-8")
     if oof is not None:
         _write_out_of_fold(out / OOF_FILE, learner, oof)
-    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
     facts = {
         **_recipe_facts(kind, recipe, scale),
         "calibration": calibration.to_json(),
@@ -92,7 +120,8 @@ def train(kind_name: str, manifest: Path, recipe_path: Path, store: str, cache: 
         "manifest_sha256": manifest_sha256(rows),
         "weights_sha256": weights_sha256,
         "libraries": _libraries(),
-        "notes": notes,
+        "resumed_from": checkpoints.resumed_from,
+        "notes": [*notes, *checkpoints.notes],
         "seconds": round(time.monotonic() - started, 3),
     }
     text = json.dumps(finite(facts), indent=2, sort_keys=True, allow_nan=False)
@@ -128,6 +157,20 @@ def _read_recipe(path: Path, kind: Judgement) -> Recipe:
     return recipe
 
 
+def _identity(kind: Judgement, recipe: Recipe, scale: Scale, manifest: str, backbone: LoadedBackbone) -> str:
+    """What a checkpoint must have been made from to be gone on from, as one sha256."""
+    known = {
+        # The weights count by their content: the path of the same file is another one in each attempt.
+        **recipe.model_dump(mode="json", exclude={"weights"}),
+        "weights_sha256": backbone.content_sha256,
+        "kind": [kind.name, kind.version],
+        "scale": [scale.low, scale.high],
+        "manifest_sha256": manifest,
+        "preprocessing_version": PREPROCESSING_VERSION,
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
 def _notes(backbone: LoadedBackbone, recipe: Recipe) -> list[str]:
     notes = []
     if backbone.source.kind == "none":
@@ -160,7 +203,7 @@ def _inputs(
 
 
 def _fit_all(
-    learner: Learner, method: str, progress: Progress, notes: list[str], out: Path
+    learner: Learner, method: str, progress: Progress, notes: list[str]
 ) -> tuple[Fit, Calibration, OutOfFold | None]:
     """K-fold evaluation where it is the method, then the final model on train and val rows, then its calibration."""
     items, recipe = learner.items, learner.recipe
@@ -180,12 +223,8 @@ def _fit_all(
         # Nothing tells when to stop, unless the folds' trainings did.
         epochs = int(np.median(oof.best_epochs)) if oof is not None else recipe.epochs
         notes.append(f"there are no validation rows, so training went on for a fixed number of epochs, {epochs}")
-
-    def checkpoint(model: nn.Module) -> None:
-        write_weights(_whole_model(learner, model), out / CHECKPOINT_FILE)
-
     last = progress.part(final_share, 1.0)
-    fitted = fit(learner, train_rows, val_rows, last.part(0.0, 0.6), epochs=epochs, on_best=checkpoint)
+    fitted = fit(learner, train_rows, val_rows, last.part(0.0, 0.6), epochs=epochs)
     calibration = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True)
     if not calibration.fitted_on:
         notes.append("there are too few groups to fit a calibration out of fold; scores are not calibrated")
@@ -240,8 +279,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", required=True, help="address of the image store")
     parser.add_argument("--cache", required=True, type=Path, help="directory of cached features")
     parser.add_argument("--out", required=True, type=Path, help="directory of the run")
+    parser.add_argument("--resume", type=Path, help="directory of the run's checkpoints: go on from them, add to them")
+    parser.add_argument("--attempt", default=FIRST_ATTEMPT, help="which attempt at the run this is, for its log")
+    parser.add_argument("--checkpoint-s", type=float, default=SECONDS_BETWEEN_CHECKPOINTS,
+                        help="seconds between two checkpoints at least; 0 for one after every epoch")  # fmt: skip
     given = parser.parse_args(arguments)
-    return run_verb(lambda: train(given.kind, given.manifest, given.recipe, given.store, given.cache, given.out))
+    return run_verb(
+        lambda: train(given.kind, given.manifest, given.recipe, given.store, given.cache, given.out,
+                      given.resume, given.attempt, given.checkpoint_s)
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

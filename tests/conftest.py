@@ -1,5 +1,8 @@
 """What tests share: a real Postgres, a fresh migrated database per module, a data directory, keys, a running server.
 
+AFTERGLOW_TEST_DATABASE_URL and AFTERGLOW_TEST_REDIS_URL name services to run on instead of private ones (`make
+test-served` does): a Postgres 15 or newer whose user may create databases, and a Redis 7 or newer.
+
 A test module gets its own database, copied from a migrated template: append-only tables cannot be emptied. Tests of a
 module share it, so they make their own webcams and snapshots and look only at those.
 """
@@ -16,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -35,10 +39,16 @@ RETIRED: list[Engine] = []
 one, which would be lost open, and psycopg warns of that whenever the garbage collector finds it."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the markers."""
+    config.addinivalue_line("markers", "faults: too slow for every run; `make test-faults` runs it")
+    config.addinivalue_line("markers", "embedded: about the private services, so senseless on others")
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[URL]:
-    """A running Postgres: DATABASE_URL where it is set (its user may create databases), else a private one."""
-    given = os.environ.get("DATABASE_URL")
+    """A running Postgres: AFTERGLOW_TEST_DATABASE_URL where it is set, else a private one."""
+    given = os.environ.get("AFTERGLOW_TEST_DATABASE_URL")
     with ExitStack() as stack:
         if given is None:
             from db.embedded import EmbeddedPostgres
@@ -60,6 +70,30 @@ def template_database(postgres_url: URL) -> Iterator[str]:
     migrate(text_of(postgres_url.set(database=name)))
     yield name
     administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str | None]:
+    """An empty database of AFTERGLOW_TEST_REDIS_URL that nobody else uses; None where no Redis is given."""
+    import redis
+
+    given = os.environ.get("AFTERGLOW_TEST_REDIS_URL")
+    if given is None:
+        yield None
+        return
+
+    def database(number: int) -> str:
+        return urlsplit(given)._replace(path=f"/{number}").geturl()
+
+    with redis.Redis.from_url(database(0)) as claims:
+        num_databases = int(claims.config_get("databases")["databases"])
+        claim = "afterglow-test-uses-{}".format
+        number = next(n for n in range(1, num_databases) if claims.set(claim(n), "1", nx=True, ex=3600))
+        with redis.Redis.from_url(database(number)) as own:
+            own.flushdb()
+            yield database(number)
+            own.flushdb()
+        claims.delete(claim(number))
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +233,12 @@ def environment(**values: str) -> Iterator[None]:
 
 def forget_settings() -> None:
     """Have settings and the engine read from the environment again."""
-    from db.engine import engine
+    from db.engine import forget_engine
     from db.settings import state_settings
     from worker.settings import worker_settings
 
-    if engine.cache_info().currsize:
-        RETIRED.append(engine())
-    engine.cache_clear()
+    if (old := forget_engine()) is not None:
+        RETIRED.append(old)
     state_settings.cache_clear()
     worker_settings.cache_clear()
 

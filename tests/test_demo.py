@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, text
 from db.embedded import EmbeddedPostgres
 from db.engine import sqlalchemy_url
 
+pytestmark = pytest.mark.embedded
 ROOT = Path(__file__).parents[1]
 
 

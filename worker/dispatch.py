@@ -24,26 +24,35 @@ log = structlog.get_logger("dispatch")
 REAP_INTERVAL_S = 10.0
 
 
-def publish(job_id: int, queue: str) -> None:
+def publish(job_id: int, queue: str, priority: int) -> None:
     """Send a job's id to its Celery queue; raises kombu's OperationalError when Redis is away."""
     from worker.app import app
 
-    app.send_task("run_job", [job_id], queue=queue, ignore_result=True, retry=False)
+    app.send_task(
+        "run_job", [job_id], queue=queue, ignore_result=True, retry=False, priority=message_priority(priority)
+    )
+
+
+def message_priority(priority: int) -> int:
+    """The level of a job's message, of those that kombu keeps a list each for in Redis; the lowest is read first."""
+    if priority < jobs.USUAL_PRIORITY:
+        return 0
+    return 3 if priority == jobs.USUAL_PRIORITY else 6
 
 
 def dispatch_once() -> int:
     """Publish what is due; returns how many. When Redis is away nothing is marked and the jobs wait."""
     with session_scope() as session:
         due = jobs.take_for_dispatch(session, worker_settings().redispatch_s)
-        for job_id, queue in due:
-            publish(job_id, queue)  # raising here rolls the marks back
+        for job_id, queue, priority in due:
+            publish(job_id, queue, priority)  # raising here rolls the marks back
     return len(due)
 
 
 def reap_once() -> int:
     """Take back jobs whose lease ran out; returns how many."""
     with session_scope() as session:
-        reaped = jobs.reap_jobs(session)
+        reaped = jobs.reap_jobs(session, worker_settings().backoff_s)
         for _, state, run_id in reaped:
             if state in models.RUN_STATUS:
                 models.end_run(session, run_id, models.RUN_STATUS[state], jobs.LOST_WORKER)

@@ -7,6 +7,7 @@ server listens on a unix socket in a private directory and on nothing else.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -20,14 +21,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from db.shared_service import (
-    EmbeddedServiceError,
-    SharedService,
-    make_private,
-    process_commands,
-    socket_directory,
-    spawn_daemon,
-)
+from db.processes import SERVICE_ENV, Account, process_commands, spawn_daemon
+from db.shared_service import EmbeddedServiceError, SharedService, make_private, socket_directory
+
+logger = logging.getLogger(__name__)
 
 SOCKET_NAME = "redis.sock"
 MIN_MAJOR = 7
@@ -90,13 +87,27 @@ class EmbeddedRedis(SharedService):
         return [pid for pid, said in process_commands().items() if "-server" in said and said.endswith(signs)]
 
     def _spawn(self) -> int:
-        make_private(self._home)
-        make_private(self.socket_path.parent)
+        server = find_server()
+        account = self._unprivileged(server)
+        make_private(self._home, account)
+        make_private(self.socket_path.parent, account)
         draft = self._conf_path.with_suffix(".new")
         draft.write_text(self._configuration())
         draft.replace(self._conf_path)
-        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-        return spawn_daemon([str(find_server()), str(self._conf_path)], self.log_path, env)
+        if account is not None:
+            account.own(self._home)
+        return spawn_daemon([str(server), str(self._conf_path)], self.log_path, SERVICE_ENV, account)
+
+    def _unprivileged(self, server: Path) -> Account | None:
+        """Who the server runs as when we are root; None, so we, when that user can reach neither program nor files.
+
+        Then the socket is under a directory that only root can enter, so nobody gains by what root's Redis may do.
+        """
+        account = self._account(self._home)
+        if account is None or (account.reaches(self.data_dir) and account.can_run([str(server), "--version"])):
+            return account
+        logger.warning("user %s can reach %s or %s not, so Redis runs as root", account.name, self.data_dir, server)
+        return None
 
     def _configuration(self) -> str:
         return "\n".join(

@@ -50,6 +50,20 @@ def run_key(job_id: int, attempt: int) -> str:
     return f"runs/job-{job_id}/attempt-{attempt}"
 
 
+ALL_CHECKPOINTS = "checkpoints"
+"""Store key under which all runs keep their checkpoints."""
+
+
+def checkpoints_prefix(run_id: int) -> str:
+    """Store key under which every attempt of every job of a run keeps its checkpoints."""
+    return f"{ALL_CHECKPOINTS}/run-{run_id}"
+
+
+def checkpoint_key(run_id: int, job_id: int, attempt: int) -> str:
+    """Store key of the checkpoints that one attempt of a training wrote."""
+    return f"{checkpoints_prefix(run_id)}/job-{job_id}/attempt-{attempt}"
+
+
 def bundle_key(bundle_sha256: str) -> str:
     """Store key of a bundle, by its content."""
     return f"bundles/{bundle_sha256}"

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from db.errors import Conflict
 from db.queries import jobs, models
 from db.tables import Dataset, Job, ModelTrainingRun
+from db.tables.jobs import RETRIABLE_STATES
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError
 from ml.training.recipe import Recipe
@@ -24,6 +25,11 @@ QUEUES = {
 }
 """Kind of job -> queue that its workers read."""
 
+COMMAND_PRIORITY = 10
+"""For the jobs of a command that somebody waits for: they go before those that lie in the queue."""
+CLOCK_PRIORITY = 200
+"""For what the clock submits: it can wait."""
+
 
 def submit(
     session: Session,
@@ -34,14 +40,19 @@ def submit(
     parent_id: int | None = None,
     retry_of: int | None = None,
     run_id: int | None = None,
+    priority: int | None = None,
 ) -> tuple[Job, bool]:
     """Insert a job; it starts after the caller's transaction commits. Returns it and whether it is new.
+
+    Lower priorities go first (`COMMAND_PRIORITY` for what a person waits for); None takes the parent's.
 
     Raises:
         LookupError: There is no such kind of job.
     """
     if kind not in QUEUES:
         raise LookupError(f"no job is called {kind!r}; known: {', '.join(sorted(QUEUES))}")
+    if priority is None:
+        priority = jobs.USUAL_PRIORITY if parent_id is None else jobs.get_job(session, parent_id).priority
     return jobs.add_job(
         session,
         kind,
@@ -52,7 +63,53 @@ def submit(
         parent_id=parent_id,
         retry_of=retry_of,
         run_id=run_id,
+        priority=priority,
     )
+
+
+def retry_job(session: Session, job_id: int) -> tuple[Job, bool]:
+    """Try a failed, dead or cancelled job again, as one new job with full attempts.
+
+    Its training run waits again under the same version, so that a training goes on from its last checkpoint. Asking
+    again gives the job that exists.
+
+    Returns:
+        The new job and whether this call made it.
+
+    Raises:
+        NotFound: There is no such job.
+        Conflict: It is in another state, or what it was for has succeeded by other means.
+    """
+    job = jobs.lock_job(session, job_id)
+    if job.state not in RETRIABLE_STATES:
+        raise Conflict(f"job {job_id} is {job.state}; only one that failed, died or was cancelled can be tried again")
+    known = jobs.find_retry(session, job_id)
+    if known is not None:
+        return known, False
+    if job.run_id is not None:
+        _reopen_run(session, job)
+    again, _ = submit(
+        session,
+        job.kind,
+        job.params,
+        parent_id=job.parent_id,
+        retry_of=job_id,
+        run_id=job.run_id,
+        priority=job.priority,
+    )
+    jobs.add_job_event(session, job_id, job.attempt, "retried", f"tried again as job {again.id}")
+    return again, True
+
+
+def _reopen_run(session: Session, job: Job) -> None:
+    assert job.run_id is not None
+    run = models.get_run(session, job.run_id)
+    if run.status == "registered" or (job.kind == "train" and run.artifact_sha256 is not None):
+        done = "registered" if run.status == "registered" else "trained"
+        raise Conflict(f"job {job.id} is not tried again: {run.model_version} was {done} meanwhile")
+    run.status, run.reason = "queued", None
+    session.add(run)
+    session.flush()
 
 
 def submit_training(
@@ -63,6 +120,7 @@ def submit_training(
     dataset_id: int | None = None,
     notes: str | None = None,
     idempotency_key: str | None = None,
+    priority: int | None = None,
 ) -> tuple[ModelTrainingRun, Job]:
     """Record a training run under a new version name and submit its job. A known key gives the run it already made.
 
@@ -90,7 +148,9 @@ def submit_training(
         notes=notes,
         params_json={"recipe": recipe.model_dump(mode="json")},
     )
-    job, _ = submit(session, "train", {}, run_id=run.id, idempotency_key=idempotency_key)
+    job, _ = submit(
+        session, "train", {"dataset_id": dataset_id}, run_id=run.id, idempotency_key=idempotency_key, priority=priority
+    )
     return run, job
 
 

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import time
-
 import structlog
 
 from db.engine import session_scope
 from db.queries import models
-from worker.queue import submit
+from db.queries.webcams import database_time
+from worker.queue import CLOCK_PRIORITY, submit
 from worker.settings import worker_settings
 
 log = structlog.get_logger("schedule")
 
 
-def slot(interval_s: float, now_s: float | None = None) -> int:
+def slot(interval_s: float, now_s: float) -> int:
     """Number of the interval that a moment lies in, counted from the epoch."""
-    return int((time.time() if now_s is None else now_s) // interval_s)
+    return int(now_s // interval_s)
 
 
 def submit_evaluations(now_s: float | None = None) -> list[int]:
-    """Submit one evaluation of each active model on current labels, once per slot. Returns the ids of new jobs."""
-    number = slot(worker_settings().evaluate_every_h * 3600, now_s)
+    """Submit one evaluation of each active model on current labels, once per slot. Returns the ids of new jobs.
+
+    `now_s`, seconds since the epoch, is the database's time if it is not given: machines whose clocks differ agree on
+    the slot. However long nothing ticked, the next tick submits for the slot that it is in and for no other.
+    """
     new = []
     with session_scope() as session:
+        now_s = database_time(session).timestamp() if now_s is None else now_s
+        number = slot(worker_settings().evaluate_every_h * 3600, now_s)
         for version in models.active_versions(session).values():
             job, added = submit(
                 session,
                 "evaluate",
                 {"model_version": version, "fresh": True},
                 idempotency_key=f"clock:{version}:{number}",
+                priority=CLOCK_PRIORITY,
             )
             if added and job.id is not None:
                 new.append(job.id)

@@ -23,6 +23,9 @@ class WorkerSettings(BaseSettings):
     max_attempts: int = Field(3, ge=1, validation_alias="AFTERGLOW_JOB_MAX_ATTEMPTS")
     """How often a job is started before it is given up as dead."""
 
+    backoff_s: float = Field(5.0, ge=0, validation_alias="AFTERGLOW_JOB_BACKOFF_S")
+    """A failed attempt is tried again after this many seconds times 2^attempt, plus up to half of that at random."""
+
     dispatch_interval_s: float = Field(2.0, gt=0, validation_alias="AFTERGLOW_DISPATCH_INTERVAL_S")
     """Seconds between two looks of the dispatcher for queued jobs, when no notification comes."""
 
@@ -34,6 +37,15 @@ class WorkerSettings(BaseSettings):
 
     train_threads: int = Field(2, ge=1, validation_alias="AFTERGLOW_TRAIN_THREADS")
     """CPU threads of a training process; recorded with the run, since it changes the weights."""
+
+    train_memory_mib: int = Field(0, ge=0, validation_alias="AFTERGLOW_TRAIN_MEMORY_MIB")
+    """MiB of memory that a training, export or evaluation process may hold before it is ended; 0 is no limit."""
+
+    checkpoint_s: float = Field(10.0, ge=0, validation_alias="AFTERGLOW_CHECKPOINT_S")
+    """Seconds between two checkpoints of a training at least; 0 for one after every epoch."""
+
+    keep_work_h: float = Field(24.0, ge=0, validation_alias="AFTERGLOW_KEEP_WORK_H")
+    """Hours that the files of a job which did not succeed stay: its work directory and its run's checkpoints."""
 
     fetch_allow_hosts: str = Field("", validation_alias="AFTERGLOW_FETCH_ALLOW_HOSTS")
     """Comma-separated `host:port` pairs in private networks that images may be fetched from (a webcam in the LAN)."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.shared_service import MAX_LOG_BYTES
+from db.processes import MAX_LOG_BYTES, tail_of
 from worker.tied import tied
 
 GRACE_S = 20.0
@@ -21,6 +21,9 @@ GRACE_S = 20.0
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0
 """A child that lived this long starts its row of delays (1, 2, 4 ... 30 s) anew."""
+
+NUM_FAILURES_EXPLAINED = 3
+"""At every so many deaths in a row the report has the end of the child's log."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class _Child:
     started_at: float = 0.0
     num_failures: int = 0
     start_again_at: float = 0.0
+    log_start: int = 0
+    """Where in the log the words of the present process begin."""
 
 
 class Supervisor:
@@ -106,6 +111,10 @@ class Supervisor:
         """Process id of every child that was started and not yet seen dead."""
         return {child.what.name: child.process.pid for child in self._children if child.process is not None}
 
+    def num_failures(self, name: str) -> int:
+        """How often the child `name` died in a row, each time soon after its start."""
+        return next(child.num_failures for child in self._children if child.what.name == name)
+
     def log_path(self, name: str) -> Path:
         """The log of the child `name`."""
         return self.logs_dir / f"{name}.log"
@@ -140,6 +149,7 @@ class Supervisor:
         if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
         with log.open("ab") as stream:
+            child.log_start = stream.tell()
             child.process = subprocess.Popen(
                 tied(child.what.argv, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
@@ -160,9 +170,12 @@ class Supervisor:
         child.num_failures += 1
         child.start_again_at = time.monotonic() + delay_s
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
-        self._report(
-            f"{child.what.name} {ended}; starting it again in {delay_s:.0f} s (see {self.log_path(child.what.name)})"
-        )
+        log = self.log_path(child.what.name)
+        told = f"{child.what.name} {ended}; starting it again in {delay_s:.0f} s (see {log})"
+        if child.num_failures % NUM_FAILURES_EXPLAINED == 0:
+            said = tail_of(log, from_byte=child.log_start) or "(nothing)"
+            told += f"\nIt has now ended {child.num_failures} times in a row. The last time it said:\n{said}"
+        self._report(told)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

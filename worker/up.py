@@ -1,4 +1,4 @@
-"""Starts everything on one machine: `afterglow up`, and the services that a single command needs for itself."""
+"""`afterglow up`: starts everything on one machine, keeps it running, and stops it again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -19,39 +18,23 @@ import httpx
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from db.embedded import EmbeddedPostgres
+from db.disk import plain_reason
 from db.errors import DatabaseError
+from db.processes import tail_of
 from db.settings import state_settings
-from db.shared_service import EmbeddedServiceError, SharedService, tail_of
-from worker.embedded import EmbeddedRedis
+from db.shared_service import EmbeddedServiceError, SharedService
+from worker.services import Services, celery_worker, open_services
 from worker.settings import worker_settings
-from worker.supervisor import ChildProcess, Supervisor
-from worker.up_lock import AlreadyRuns, announced, is_up, only_up
+from worker.supervisor import NUM_FAILURES_EXPLAINED, ChildProcess, Supervisor
+from worker.up_lock import AlreadyRuns, announced, only_up
 
 DEFAULT_PORT = 8000
 NUM_PORTS_TRIED = 21
 EXIT_ALREADY_RUNS = 3
 API_START_TIMEOUT_S = 90.0
 ENSURE_INTERVAL_S = 5.0
-
-
-@dataclass(frozen=True)
-class Services:
-    """Where database and broker are, for as long as they are in use here."""
-
-    data_dir: Path
-    database_url: str
-    redis_url: str | None
-    embedded: tuple[SharedService, ...]
-    """The private ones among them."""
-    runs_jobs: bool = False
-    """Whether this process started the workers, and stops them when it ends."""
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What a child process needs to find them."""
-        found = {"AFTERGLOW_DATA_DIR": str(self.data_dir), "DATABASE_URL": self.database_url}
-        return found | ({"REDIS_URL": self.redis_url} if self.redis_url else {})
+REPEAT_INTERVAL_S = 60.0
+"""The same trouble with a service is told again after so many seconds."""
 
 
 class CannotStart(DatabaseError):
@@ -60,7 +43,8 @@ class CannotStart(DatabaseError):
 
 def serving_processes(host: str, port: int, data_dir: Path) -> list[ChildProcess]:
     """All processes of `afterglow up`."""
-    api = ("-m", "uvicorn", "api.main:app", "--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10")
+    api = ("-m", "uvicorn", "api.main:app", "--host", host, "--port", str(port), "--timeout-graceful-shutdown", "10",
+           "--no-access-log", "--no-server-header")  # fmt: skip
     beat = ("beat", "--schedule", str(data_dir / "beat-schedule"), "--pidfile=", "--loglevel", "INFO")
     return [
         ChildProcess("api", (sys.executable, *api)),
@@ -69,91 +53,6 @@ def serving_processes(host: str, port: int, data_dir: Path) -> list[ChildProcess
         celery_worker("train-worker", queues="train", concurrency=1),
         ChildProcess("beat", (sys.executable, "-m", "celery", "-A", "worker.app", *beat)),
     ]
-
-
-def job_processes() -> list[ChildProcess]:
-    """The processes that run jobs for one command: a dispatcher, and one worker for all queues."""
-    return [
-        ChildProcess("command-dispatcher", (sys.executable, "-m", "worker.dispatch")),
-        celery_worker("command-worker", queues="default,train", concurrency=2),
-    ]
-
-
-def celery_worker(name: str, queues: str, concurrency: int) -> ChildProcess:
-    """A Celery worker. Threads, since a fork of a process that used torch may hang."""
-    options = ("-P", "threads", "-c", str(concurrency), "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO")
-    quiet = ("--without-gossip", "--without-mingle")
-    return ChildProcess(name, (sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, *quiet))
-
-
-@contextmanager
-def running_services(*, jobs: bool = False) -> Iterator[Services]:
-    """Make the migrated database usable for the duration, and with `jobs` also the processes that run jobs.
-
-    Uses DATABASE_URL and REDIS_URL where they are set, else the private services of the data directory, which are
-    started unless they run, and stopped when nobody else uses them. Sets both variables for this process meanwhile.
-    When `afterglow up` runs on the data directory, jobs are left to its workers; when database and broker are both
-    somebody else's, to the workers that serve them.
-
-    Raises:
-        EmbeddedServiceError: A private service did not start.
-    """
-    with _services(broker=jobs) as services, ExitStack() as stack:
-        runs_jobs = jobs and bool(services.embedded) and not is_up(services.data_dir)
-        if runs_jobs:
-            supervisor = Supervisor(job_processes(), services.data_dir / "logs", services.env)
-            stack.enter_context(supervisor.in_background())
-        yield replace(services, runs_jobs=runs_jobs)
-
-
-@contextmanager
-def _services(*, broker: bool) -> Iterator[Services]:
-    state = state_settings()
-    data_dir = state.resolved_data_dir
-    with ExitStack() as stack:
-        embedded: list[SharedService] = []
-
-        def acquire(service: SharedService) -> str:
-            url = service.acquire()
-            stack.callback(service.release)
-            embedded.append(service)
-            return url
-
-        database_url = state.database_url or acquire(EmbeddedPostgres(data_dir, run_as=state.postgres_user))
-        redis_url = (worker_settings().redis_url or acquire(EmbeddedRedis(data_dir))) if broker else None
-        services = Services(data_dir, database_url, redis_url, tuple(embedded))
-        stack.enter_context(_environment(services.env))
-        from db.engine import migrate
-
-        migrate(database_url)
-        yield services
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables of this process for the duration, and have everything that was read from them read anew."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    _forget_settings()
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-        _forget_settings()
-
-
-def _forget_settings() -> None:
-    from db.engine import engine
-
-    if engine.cache_info().currsize:
-        engine().dispose()
-    engine.cache_clear()
-    state_settings.cache_clear()
-    worker_settings.cache_clear()
 
 
 class _StopRequest:
@@ -205,17 +104,21 @@ def run_up(
             if port is None and chosen != DEFAULT_PORT:
                 console.print(f"Port {DEFAULT_PORT} is taken, so this one uses {chosen}.", markup=False)
             url = _browser_url(host, chosen)
-            with announced(data_dir, url), _services(broker=True) as services:
+            database_url, redis_url = state_settings().database_url, worker_settings().redis_url
+            with (
+                announced(data_dir, url, database_url, redis_url),
+                open_services(broker=True, for_up=True) as services,
+            ):
                 return _serve(processes(host, chosen, data_dir), services, url, stop, console)
     except AlreadyRuns as error:
         console.print(str(error), markup=False)
         return EXIT_ALREADY_RUNS
-    except (CannotStart, EmbeddedServiceError) as error:
+    except DatabaseError as error:
         console.print(str(error), markup=False)
     except OperationalError as error:
         console.print(f"The database cannot be used: {error.orig}", markup=False)
     except OSError as error:
-        console.print(f"Cannot start on {data_dir}: {error}", markup=False)
+        console.print(f"Cannot start on {data_dir}: {plain_reason(error)}", markup=False)
     return 1
 
 
@@ -231,21 +134,42 @@ def _serve(
         _await_api(url, supervisor, stop)
         if not stop.event.is_set():
             _greet(console, url, services, supervisor)
-        last_ensured = time.monotonic()
+        watch = _Watch(services.embedded, report)
         while not stop.event.wait(0.5):
             supervisor.check()
-            if time.monotonic() - last_ensured > ENSURE_INTERVAL_S:
-                for service in services.embedded:
-                    try:
-                        service.ensure()
-                    except EmbeddedServiceError as error:
-                        report(f"{error}\nTrying again.")
-                last_ensured = time.monotonic()
+            watch.look()
         report("Stopping; press Ctrl-C again to stop at once.")
     finally:
         supervisor.stop(is_urgent=stop.is_urgent)
     report("Stopped.")
     return 0
+
+
+class _Watch:
+    """Looks after the private services: starts again what died, and says so once in a while."""
+
+    def __init__(self, services: Sequence[SharedService], report: Callable[[str], None]) -> None:
+        self._services = services
+        self._report = report
+        self._last_look = time.monotonic()
+        self._told_at: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Ask every service for an answer, unless that was done just now."""
+        if time.monotonic() - self._last_look < ENSURE_INTERVAL_S:
+            return
+        for service in self._services:
+            try:
+                was_healthy = service.ensure()
+            except EmbeddedServiceError as error:
+                if time.monotonic() - self._told_at.get(service.name, -REPEAT_INTERVAL_S) >= REPEAT_INTERVAL_S:
+                    self._told_at[service.name] = time.monotonic()
+                    self._report(f"{error}\nTrying again every {ENSURE_INTERVAL_S:.0f} s.")
+            else:
+                if not was_healthy:
+                    self._report(f"{service.title} had gone and was started again (see {service.log_path}).")
+                self._told_at.pop(service.name, None)
+        self._last_look = time.monotonic()
 
 
 def _await_api(url: str, supervisor: Supervisor, stop: _StopRequest) -> None:
@@ -256,8 +180,10 @@ def _await_api(url: str, supervisor: Supervisor, stop: _StopRequest) -> None:
             with suppress(httpx.HTTPError):
                 if client.get(f"{url}/healthz").status_code == httpx.codes.OK:
                     return
+            log = supervisor.log_path("api")
+            if supervisor.num_failures("api") >= NUM_FAILURES_EXPLAINED:
+                raise CannotStart(f"The API ends again and again; its log {log} has the reason.")
             if time.monotonic() > deadline:
-                log = supervisor.log_path("api")
                 raise CannotStart(
                     f"The API did not answer at {url}/healthz in {API_START_TIMEOUT_S:.0f} s. "
                     f"Last lines of {log}:\n{tail_of(log)}"

@@ -4,40 +4,56 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, status
+from fastapi import APIRouter, Body, Query
 
 from api.deps import ModelsDep, SessionDep
-from api.schemas.fields import Limit, Text, VersionName
-from api.schemas.jobs import JobView
+from api.keyed_route import KeyedRoute
+from api.schemas.fields import Text, VersionName
 from api.schemas.models import (
     ActivationView,
-    EvaluationView,
     ModelView,
     ModelWithHeadline,
+    PastActivation,
     PromoteBody,
     RollbackBody,
     headline_of,
     model_facts,
 )
+from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.security import Caller, require
-from db.errors import NotFound
 from db.queries import evaluations, models
-from db.tables import Evaluation, Job
+from db.tables.access import Scope
 from ml.judgements import judgement
-from worker.queue import submit
 from worker.stages.promote import promote, roll_back
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
-Trainer = Annotated[Caller, require("train")]
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=KeyedRoute)
+Trainer = Annotated[Caller, require(Scope.TRAIN)]
+OfKind = Annotated[Text | None, Query(description="Only those of this kind of judgement.")]
 
 
-@router.get("", response_model=list[ModelView], dependencies=[require()], summary="List model versions")
+@router.get("", response_model=Page[ModelView], dependencies=[require()], summary="List model versions")
 def list_models(
-    session: SessionDep, serving: ModelsDep, kind: Text | None = None, limit: Limit = 100
-) -> list[dict[str, Any]]:
+    session: SessionDep,
+    serving: ModelsDep,
+    *,
+    kind: OfKind = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> dict[str, Any]:
     """Model versions, newest first."""
     active, served = models.active_versions(session), serving.served_versions()
-    return [model_facts(each, active, served) for each in models.list_versions(session, kind=kind, limit=limit)]
+    page = page_of(models.list_versions(session, kind=kind, cursor=cursor, limit=rows_to_ask(limit)), limit)
+    return {**page, "items": [model_facts(each, active, served) for each in page["items"]]}
+
+
+@router.get(
+    "/activations", response_model=Page[PastActivation], dependencies=[require()], summary="Promotions and rollbacks"
+)
+def list_activations(
+    session: SessionDep, *, kind: OfKind = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """Every change of the active model with its verdict and whose key made it, newest first."""
+    return page_of(models.activations(session, kind, cursor=cursor, limit=rows_to_ask(limit)), limit)
 
 
 @router.post("/rollback", response_model=ActivationView, summary="Go back to the version before")
@@ -54,31 +70,6 @@ def get_model(model_version: VersionName, session: SessionDep, serving: ModelsDe
     version = models.get_version(session, model_version)
     facts = model_facts(version, models.active_versions(session), serving.served_versions())
     return {**facts, "headline": headline_of(evaluations.latest_evaluation(session, model_version))}
-
-
-@router.get(
-    "/{model_version}/evaluation", response_model=EvaluationView, dependencies=[require()], summary="Evaluation report"
-)
-def get_evaluation(model_version: VersionName, session: SessionDep) -> Evaluation:
-    """The last evaluation: every metric with its interval, beside the baselines and the model that was active."""
-    models.get_version(session, model_version)
-    evaluation = evaluations.latest_evaluation(session, model_version)
-    if evaluation is None:
-        raise NotFound(f"{model_version} has no evaluation yet: POST /v1/models/{model_version}/evaluations makes one")
-    return evaluation
-
-
-@router.post(
-    "/{model_version}/evaluations",
-    response_model=JobView,
-    status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[require("train")],
-    summary="Evaluate a version",
-)
-def evaluate_model(model_version: VersionName, session: SessionDep) -> Job:
-    """Measure a version on its held-out rows, beside its baselines and the active version."""
-    models.get_version(session, model_version)
-    return submit(session, "evaluate", {"model_version": model_version})[0]
 
 
 @router.post(

@@ -9,18 +9,21 @@ from fastapi import APIRouter, Depends, Query, Request, Response, status
 from api.deps import ScorePoolDep, SessionDep
 from api.errors import InvalidInput
 from api.ingest import CheckedFrame, keep_frame
+from api.keyed_route import KeyedRoute
 from api.picture_input import read_picture
 from api.routes.score import BINARY, form_schema, frame_parameters
-from api.schemas.fields import After, Id, Limit, Page, Phase, Text, page_of
+from api.schemas.fields import Id, Moment, Phase, Text
+from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, Sort, page_of, rows_to_ask
 from api.schemas.webcams import RatingBody, RatingView, SnapshotFields, SnapshotView
 from api.security import require
 from db.errors import NotFound
 from db.queries import labels, webcams
 from db.tables import WebcamSnapshot
+from db.tables.access import Scope
 from ml.images.decode import inspect
 from worker.places import file_store
 
-router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"])
+router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"], route_class=KeyedRoute)
 
 
 async def read_frame(request: Request, pool: ScorePoolDep) -> CheckedFrame:
@@ -37,7 +40,7 @@ async def read_frame(request: Request, pool: ScorePoolDep) -> CheckedFrame:
     response_model=SnapshotView,
     status_code=status.HTTP_201_CREATED,
     responses={200: {"model": SnapshotView, "description": "This frame is known already."}},
-    dependencies=[require("ingest")],
+    dependencies=[require(Scope.INGEST)],
     summary="Keep a frame",
     openapi_extra={
         "parameters": frame_parameters(),
@@ -63,17 +66,21 @@ def add_snapshot(
 def list_snapshots(
     session: SessionDep,
     *,
-    webcam_id: Id | None = None,
-    phase: Phase | None = None,
+    webcam_id: Annotated[Id | None, Query(description="Only those of this webcam.")] = None,
+    phase: Annotated[Phase | None, Query(description="Only those of this side of the night.")] = None,
     rated: Annotated[bool | None, Query(description="Only those with, or without, a rating.")] = None,
-    after_id: After = 0,
-    limit: Limit = 50,
+    captured_from: Annotated[Moment | None, Query(description="Only those taken at this time or later.")] = None,
+    captured_before: Annotated[Moment | None, Query(description="Only those taken before this time.")] = None,
+    sort: Sort = "oldest",
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> dict[str, Any]:
-    """Snapshots in order of id."""
+    """Snapshots in the order in which they were added, each with its mean rating and latest score."""
     rows = webcams.list_snapshots(
-        session, webcam_id=webcam_id, phase=phase, rated=rated, after_id=after_id, limit=limit
-    )
-    return page_of(list(rows), limit)
+        session, webcam_id=webcam_id, phase=phase, rated=rated, captured_from=captured_from,
+        captured_before=captured_before, newest_first=sort == "newest", cursor=cursor, limit=rows_to_ask(limit),
+    )  # fmt: skip
+    return page_of(rows, limit)
 
 
 @router.get("/{snapshot_id}", response_model=SnapshotView, dependencies=[require()], summary="One snapshot")
@@ -83,27 +90,34 @@ def get_snapshot(snapshot_id: Id, session: SessionDep) -> WebcamSnapshot:
 
 
 @router.post(
-    "/{snapshot_id}/ratings", response_model=SnapshotView, dependencies=[require("rate")], summary="Rate a snapshot"
+    "/{snapshot_id}/ratings",
+    response_model=SnapshotView,
+    dependencies=[require(Scope.RATE)],
+    summary="Rate a snapshot",
 )
 def rate_snapshot(snapshot_id: Id, body: RatingBody, session: SessionDep) -> WebcamSnapshot:
-    """Say what a person thinks of a snapshot; answers with the snapshot and its new mean."""
+    """Say what a person thinks of a snapshot; answers with the snapshot and its new mean. A rater has one verdict on a
+    snapshot, so that sending the same again leaves the mean as it is.
+    """
     labels.rate_snapshot(session, snapshot_id=snapshot_id, **body.model_dump())
     return webcams.get_snapshot(session, snapshot_id)
 
 
 @router.get(
-    "/{snapshot_id}/ratings", response_model=list[RatingView], dependencies=[require()], summary="Ratings of a snapshot"
+    "/{snapshot_id}/ratings", response_model=Page[RatingView], dependencies=[require()], summary="Ratings of a snapshot"
 )
-def list_ratings(snapshot_id: Id, session: SessionDep) -> Any:
-    """The current verdict of every rater."""
+def list_ratings(
+    snapshot_id: Id, session: SessionDep, *, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """The current verdict of every rater, the first rater first."""
     webcams.get_snapshot(session, snapshot_id)
-    return labels.list_ratings(session, snapshot_id)
+    return page_of(labels.list_ratings(session, snapshot_id, cursor=cursor, limit=rows_to_ask(limit)), limit)
 
 
 @router.delete(
     "/{snapshot_id}/ratings/{rater}",
     response_model=SnapshotView,
-    dependencies=[require("rate")],
+    dependencies=[require(Scope.RATE)],
     summary="Take a rating back",
 )
 def retract_rating(snapshot_id: Id, rater: Text, session: SessionDep) -> WebcamSnapshot:

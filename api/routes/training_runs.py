@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, status
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from fastapi import APIRouter, Depends, Query, status
 
-from api.deps import IdempotencyKey, SessionDep
-from api.errors import InvalidInput, UnsupportedBody
-from api.picture_input import media_type
-from api.registration import check_bundle_zip, register_run
-from api.schemas.fields import After, Id, Limit, Page, Text, page_of
-from api.schemas.training import ForeignRun, RunLabelView, RunView, SubmittedRun, TrainingBody
+from api.deps import SessionDep
+from api.errors import InvalidInput
+from api.idempotency import IdempotencyKey, other_body
+from api.keyed_route import KeyedRoute
+from api.registration import register_run
+from api.schemas.fields import Id, Split, Text
+from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
+from api.schemas.training import ForeignRun, RunLabelView, RunStatus, RunView, SubmittedRun, TrainingBody
 from api.security import require
+from api.upload import Upload, find_registration, read_registration
 from db.queries import models
 from db.tables import ModelTrainingRun
+from db.tables.access import Scope
 from ml.judgements import judgement
 from ml.training.recipe import make_recipe
 from worker.places import file_store
 from worker.queue import submit_training
 
-router = APIRouter(prefix="/v1/training-runs", tags=["training runs"])
+router = APIRouter(prefix="/v1/training-runs", tags=["training runs"], route_class=KeyedRoute)
 REGISTER_PATH = "/v1/training-runs/register"
-MAX_RUN_BYTES = 64 << 20
-"""Of the field `run`: some 100 bytes a label."""
 _REMOTE_WEIGHTS = re.compile(r"none|imagenet|sha256:[0-9a-f]{64}")
-_CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A registration as it came in."""
-
-    run: ForeignRun
-    bundle: Path
-    bundle_sha256: str
 
 
 @router.post(
     "",
     response_model=SubmittedRun,
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[require("train")],
+    dependencies=[require(Scope.TRAIN)],
     summary="Start a training",
 )
-def start_training(body: TrainingBody, session: SessionDep, idempotency_key: IdempotencyKey = None) -> Any:
+def start_training(body: TrainingBody, session: SessionDep, idempotency_key: IdempotencyKey = None) -> dict[str, Any]:
     """Train a model version. Answers with the run and its job; export to ONNX and evaluation follow by themselves."""
     recipe = make_recipe(judgement(body.kind).recipe_defaults, body.recipe)
     if not _REMOTE_WEIGHTS.fullmatch(recipe.weights):
@@ -65,37 +50,18 @@ def start_training(body: TrainingBody, session: SessionDep, idempotency_key: Ide
     run, job = submit_training(
         session, body.kind, recipe, dataset_id=body.dataset_id, notes=body.notes, idempotency_key=idempotency_key
     )
+    asked = (body.kind, recipe.model_dump(mode="json"), body.notes, body.dataset_id)
+    # The run's dataset is filled in by its export, so what was asked for stands in the job.
+    if idempotency_key and asked != (run.kind, run.params_json["recipe"], run.notes, job.params.get("dataset_id")):
+        raise other_body(f"run {run.id}", idempotency_key)
     return {"run": run, "job": job}
-
-
-async def read_registration(request: Request) -> AsyncIterator[Upload]:
-    """The parts of a registration's form, the archive in a file that is removed afterwards."""
-    if media_type(request) != "multipart/form-data":
-        raise UnsupportedBody("send a form with the JSON field `run` and the file field `bundle`")
-    with tempfile.TemporaryDirectory(prefix="afterglow-upload-") as directory:
-        async with request.form(max_files=2, max_fields=2, max_part_size=MAX_RUN_BYTES) as form:
-            run, bundle = form.get("run"), form.get("bundle")
-            if isinstance(run, UploadFile):
-                run = (await run.read()).decode("utf-8", "replace")
-            if run is None:
-                raise InvalidInput("body.run", "is missing; send the run as JSON")
-            if not isinstance(bundle, UploadFile):
-                raise InvalidInput("body.bundle", "is missing; send the bundle's directory as a zip file")
-            path, digest = Path(directory) / "bundle.zip", hashlib.sha256()
-            with path.open("wb") as target:
-                while chunk := await bundle.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    target.write(chunk)
-        content = await run_in_threadpool(ForeignRun.model_validate_json, run)
-        await run_in_threadpool(check_bundle_zip, path, content)
-        yield Upload(content, path, digest.hexdigest())
 
 
 @router.post(
     "/register",
     response_model=SubmittedRun,
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[require("train")],
+    dependencies=[require(Scope.TRAIN)],
     summary="Register a model trained elsewhere",
     openapi_extra={
         "requestBody": {
@@ -119,18 +85,32 @@ async def read_registration(request: Request) -> AsyncIterator[Upload]:
         }
     },
 )
-def register_training(upload: Annotated[Upload, Depends(read_registration)], session: SessionDep) -> Any:
+def register_training(
+    upload: Annotated[Upload, Depends(read_registration)], session: SessionDep, idempotency_key: IdempotencyKey = None
+) -> dict[str, Any]:
     """Take in a model with the labels it has seen. A job then checks the bundle, runs its self-test and registers the
     version; nothing serves before it is promoted.
     """
-    run, job = register_run(session, file_store(), upload.run, upload.bundle, upload.bundle_sha256)
+    if idempotency_key is not None and (known := find_registration(session, upload, idempotency_key)) is not None:
+        return {"run": known[0], "job": known[1]}
+    run, job = register_run(
+        session, file_store(), upload.run, upload.bundle, upload.bundle_sha256, idempotency_key=idempotency_key
+    )
     return {"run": run, "job": job}
 
 
-@router.get("", response_model=list[RunView], dependencies=[require()], summary="List training runs")
-def list_runs(session: SessionDep, kind: Text | None = None, limit: Limit = 50) -> Any:
+@router.get("", response_model=Page[RunView], dependencies=[require()], summary="List training runs")
+def list_runs(
+    session: SessionDep,
+    *,
+    kind: Annotated[Text | None, Query(description="Only those of this kind of judgement.")] = None,
+    status: Annotated[RunStatus | None, Query(description="Only those in this state.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> dict[str, Any]:
     """Training runs, newest first."""
-    return models.list_runs(session, kind=kind, limit=limit)
+    rows = models.list_runs(session, kind=kind, status=status, cursor=cursor, limit=rows_to_ask(limit))
+    return page_of(rows, limit)
 
 
 @router.get("/{run_id}", response_model=RunView, dependencies=[require()], summary="One training run")
@@ -142,8 +122,15 @@ def get_run(run_id: Id, session: SessionDep) -> ModelTrainingRun:
 @router.get(
     "/{run_id}/labels", response_model=Page[RunLabelView], dependencies=[require()], summary="Labels of a training run"
 )
-def list_run_labels(run_id: Id, session: SessionDep, after_id: After = 0, limit: Limit = 50) -> dict[str, Any]:
-    """Exactly the rows that the run was trained, validated and tested on, in order of snapshot (`after_id`)."""
+def list_run_labels(
+    run_id: Id,
+    session: SessionDep,
+    *,
+    split: Annotated[Split | None, Query(description="Only the rows of this split.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> dict[str, Any]:
+    """Exactly the rows that the run was trained, validated and tested on, in order of snapshot."""
     models.get_run(session, run_id)
-    rows = models.provenance(session, run_id, after_snapshot_id=after_id, limit=limit)
-    return page_of(list(rows), limit, "snapshot_id")
+    rows = models.provenance(session, run_id, split=split, cursor=cursor, limit=rows_to_ask(limit))
+    return page_of(rows, limit, "snapshot_id")

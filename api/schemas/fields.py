@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+)
 
 MAX_JSON_BYTES = 1 << 20
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.DOTALL)
-Item = TypeVar("Item")
 
 
 def _storable(text: str) -> str:
@@ -56,9 +64,10 @@ def _in_the_past(moment: datetime) -> datetime:
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """A primary key."""
-After = Annotated[int, Field(ge=0, le=2**63 - 1)]
-"""The last id of the page before."""
-Limit = Annotated[int, Field(ge=1, le=500)]
+BodyId = Annotated[Id, Strict()]
+"""A primary key in JSON, where it is a number and neither text nor true."""
+Flag = Annotated[bool, Strict()]
+"""True or false in JSON, and nothing that only looks like it."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_storable)]
 """A short text."""
 LongText = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
@@ -82,16 +91,3 @@ class View(BaseModel):
     """What a row looks like on the wire."""
 
     model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
-
-
-class Page(BaseModel, Generic[Item]):
-    """Some items, and where the next ones begin."""
-
-    items: list[Item]
-    next_after: int | None = None
-    """Ask again with this as `after_id` (`before_id` where the newest come first); null on the last page."""
-
-
-def page_of(items: list[Any], limit: int, key: str = "id") -> dict[str, Any]:
-    """A page of rows, which has a next one when it is full."""
-    return {"items": items, "next_after": getattr(items[-1], key) if len(items) == limit else None}

@@ -26,6 +26,9 @@ class JobView(View):
     result: dict[str, Any] | None
     run_id: int | None
     parent_id: int | None
+    """The job whose success submitted this one."""
+    retry_of: int | None
+    """The job that this one tries again."""
     attempt: int
     max_attempts: int
     cancel_requested: bool
@@ -42,7 +45,7 @@ class JobEventView(View):
     job_id: int
     attempt: int
     event: str
-    """`submitted`, `started`, `log`, `succeeded`, `failed`, `requeued`, `cancelled`, `dead`, `cancel-requested`."""
+    """What happened, in a word: `submitted`, `started`, `log`, a state that was reached, and the like."""
     message: str | None
     worker: str | None
     created_at: datetime
@@ -53,4 +56,7 @@ class JobWithEvents(View):
 
     job: JobView
     events: list[JobEventView]
+    """The beginning of its log, oldest first."""
+    next_cursor: int | None
+    """Where the log goes on: the `cursor` for its `/log`; null when all of it is here."""
     follow_ups: list[JobView]

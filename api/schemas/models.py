@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from api.schemas.fields import Body, Text, View
+from api.schemas.fields import Body, Flag, Text, View
 from db.tables import Evaluation, ModelVersion
 
 
@@ -39,8 +39,8 @@ class ModelWithHeadline(ModelView):
     """`{metric, subset, n, n_groups, rows}`, the model beside its baselines; null before the first evaluation."""
 
 
-class EvaluationView(View):
-    """One evaluation report."""
+class EvaluationSummary(View):
+    """One evaluation, without its report."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -53,9 +53,14 @@ class EvaluationView(View):
     """`test`, or `kfold` (out of fold)."""
     compared_with: str | None
     """The version that was active and measured on the same rows."""
-    report: dict[str, Any]
     artifact_key: str
     created_at: datetime
+
+
+class EvaluationView(EvaluationSummary):
+    """One evaluation with its report."""
+
+    report: dict[str, Any]
 
 
 class PromoteBody(Body):
@@ -63,7 +68,7 @@ class PromoteBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"force": True}]})
 
-    force: bool = False
+    force: Flag = False
     """Promote although the gate says no; the verdict is recorded all the same."""
 
 
@@ -75,8 +80,8 @@ class RollbackBody(Body):
     kind: Text = "rating"
 
 
-class ActivationView(View):
-    """A change of the active model."""
+class PastActivation(View):
+    """A change of the active model, as it was recorded."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -89,6 +94,11 @@ class ActivationView(View):
     """What the gate found, in words and numbers."""
     activated_by: str
     activated_at: datetime
+
+
+class ActivationView(PastActivation):
+    """A change of the active model that was just made."""
+
     pinned: str | None = None
     """AI_MODEL_VERSION of this server: while it is set, that version serves its kind whatever is promoted."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.fields import Body, Id, JsonObject, LongText, Moment, PastMoment, Split, Text, VersionName, View
+from api.schemas.fields import Body, BodyId, JsonObject, LongText, Moment, PastMoment, Split, Text, VersionName, View
 from api.schemas.jobs import JobView
 
 
@@ -20,7 +20,7 @@ class DatasetBody(Body):
     """The kind of judgement."""
     head: Text | None = None
     """What is to be trained on it; empty: the kind's default head."""
-    min_rating_count: int = Field(1, ge=1, le=1_000_000)
+    min_rating_count: int = Field(1, ge=1, le=1_000_000, strict=True)
     """Fewest people who must have judged a snapshot."""
     as_of: PastMoment | None = None
     """Labels as they stood at this time; empty: now."""
@@ -59,9 +59,12 @@ class TrainingBody(Body):
     """The kind of judgement."""
     recipe: JsonObject = Field(default_factory=dict)
     """Hyper-parameters that differ from the kind's recipe; unknown keys are refused."""
-    dataset_id: Id | None = None
+    dataset_id: BodyId | None = None
     """Rows to train on; empty: a new export."""
     notes: LongText | None = None
+
+
+RunStatus = Literal["queued", "running", "trained", "registered", "failed", "cancelled"]
 
 
 class RunView(View):
@@ -72,7 +75,7 @@ class RunView(View):
     id: int
     model_version: str
     kind: str
-    status: str
+    status: RunStatus
     trained_at: datetime | None
     params_json: dict[str, Any]
     notes: str | None
@@ -108,9 +111,9 @@ class SubmittedRun(View):
 class ForeignLabel(Body):
     """One row that a model trained elsewhere has seen."""
 
-    snapshot_id: Id
+    snapshot_id: BodyId
     label_source: Text
-    label_value: float = Field(allow_inf_nan=False)
+    label_value: float = Field(allow_inf_nan=False, strict=True)
     split: Split
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from api.schemas.fields import Body, Text, VersionName, View
+from api.schemas.fields import Body, Flag, Text, VersionName, View
 from api.schemas.frames import DEFAULT_SOURCE, FrameFields
 
 RATING_RULE = 'a rating is 1, 2, 3, 4 or 5; for "not a sunset" send "rating": null and "is_sunset": false'
@@ -41,9 +41,9 @@ class WebcamBody(Body):
     """Its id there."""
     title: Text | None = None
     status: Text | None = None
-    lat: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False)
+    lat: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False, strict=True)
     """Degrees north."""
-    lng: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False)
+    lng: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False, strict=True)
     """Degrees east; decides the local day that splits go by."""
     city: Text | None = None
     region: Text | None = None
@@ -120,7 +120,7 @@ class RatingBody(Body):
     """Who says so; a second verdict of the same rater replaces the first, and both stay in the record."""
     rating: Annotated[int | None, BeforeValidator(_stars)] = None
     """1 nothing, 2 a trace of colour, 3 real but unremarkable, 4 vivid, 5 spectacular; null when it is no sunset."""
-    is_sunset: bool = True
+    is_sunset: Flag = True
     """False: not a sunset, and no rating."""
     label_source: Text = HUMAN
     """Where the verdict came from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,10 +13,14 @@ from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from db.errors import Conflict, NotFound
+from db.queries.paging import page_rows
 from db.tables import ApiKey
 from db.tables.access import SCOPES
 
 PREFIX = "ag"
+_SHAPE = re.compile(PREFIX + r"_([0-9a-f]{8})_([0-9a-f]{48})")
+_NOBODY = "0" * 64
+"""Compared with where a key is not known, so that this takes as long as a wrong secret."""
 
 
 def add_key(
@@ -38,19 +43,20 @@ def add_key(
     return row, f"{PREFIX}_{key_id}_{secret}"
 
 
-def list_keys(session: Session) -> Sequence[ApiKey]:
-    """All keys, oldest first; their secrets are not known to anybody but their owners."""
-    return session.exec(select(ApiKey).order_by(col(ApiKey.id))).all()
+def list_keys(session: Session, *, cursor: int | None = None, limit: int | None = None) -> Sequence[ApiKey]:
+    """Keys, oldest first, from beyond the row `cursor`; their secrets are not known to anybody but their owners."""
+    return page_rows(session, select(ApiKey), col(ApiKey.id), cursor=cursor, limit=limit)
 
 
 def find_key(session: Session, presented: str) -> ApiKey | None:
     """The valid key that was presented: right secret, not expired, not revoked; else None."""
-    parts = presented.split("_")
-    if len(parts) != 3 or parts[0] != PREFIX:
+    parts = _SHAPE.fullmatch(presented)
+    if parts is None:
         return None
     row = session.exec(select(ApiKey).where(col(ApiKey.key_id) == parts[1])).one_or_none()
-    digest = hashlib.sha256(parts[2].encode("utf-8", "surrogateescape")).hexdigest()
-    if row is None or not hmac.compare_digest(row.secret_sha256, digest):
+    digest = hashlib.sha256(parts[2].encode()).hexdigest()
+    is_right = hmac.compare_digest(row.secret_sha256 if row is not None else _NOBODY, digest)
+    if row is None or not is_right:
         return None
     now = datetime.now(UTC)
     if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
@@ -70,8 +76,8 @@ def touch_key(session: Session, key_id: str) -> None:
     )
 
 
-def revoke_key(session: Session, key_id: str) -> None:
-    """End a key now, or NotFound."""
+def revoke_key(session: Session, key_id: str) -> ApiKey:
+    """End a key now, or NotFound. One that has ended stays as it is."""
     row = session.exec(select(ApiKey).where(col(ApiKey.key_id) == key_id)).one_or_none()
     if row is None:
         raise NotFound(what="key", key=key_id)
@@ -79,3 +85,4 @@ def revoke_key(session: Session, key_id: str) -> None:
         row.revoked_at = datetime.now(UTC)
         session.add(row)
         session.flush()
+    return row

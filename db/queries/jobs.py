@@ -1,10 +1,8 @@
-"""Queries on jobs. All times come from the database's clock; a fenced write (owner and attempt) hits no row or one."""
+"""Queries on jobs as people see them: submitting, listing, cancelling, trying again. Who has one is in `job_leases`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -12,28 +10,59 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import Conflict, NotFound
+from db.queries.job_events import add_job_event, count_job_events, job_events
+from db.queries.job_leases import (
+    JOBS_CHANNEL,
+    LOST_WORKER,
+    Claim,
+    beat,
+    claim_job,
+    ended_as,
+    finish_job,
+    give_back_job,
+    hold_fence,
+    notify_jobs,
+    reap_jobs,
+    return_job,
+    take_for_dispatch,
+)
 from db.queries.models import end_run
-from db.tables import Job, JobEvent
+from db.tables import Job
 from db.tables.jobs import FINAL_STATES
 
-JOBS_CHANNEL = "afterglow_jobs"
-"""Notification sent when a job is submitted; wakes the dispatcher."""
-BACKOFF_S = 5
-"""A failed attempt is tried again after `BACKOFF_S * 2^attempt` seconds, plus up to half of that at random."""
+__all__ = [
+    "JOBS_CHANNEL",
+    "LOST_WORKER",
+    "USUAL_PRIORITY",
+    "Claim",
+    "add_job",
+    "add_job_event",
+    "beat",
+    "cancel_job",
+    "claim_job",
+    "count_job_events",
+    "count_jobs",
+    "ended_as",
+    "find_job",
+    "find_retry",
+    "finish_job",
+    "follow_up_jobs",
+    "get_job",
+    "give_back_job",
+    "hold_fence",
+    "is_final",
+    "job_events",
+    "job_states",
+    "list_jobs",
+    "lock_idempotency_key",
+    "lock_job",
+    "reap_jobs",
+    "return_job",
+    "run_ends",
+    "take_for_dispatch",
+]
 
-LOST_WORKER = "the worker that ran it stopped answering"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a worker holds while it runs a job: the fence of all its writes."""
-
-    job_id: int
-    kind: str
-    params: dict[str, Any]
-    attempt: int
-    owner: str
-    run_id: int | None
+USUAL_PRIORITY = 100
 
 
 def add_job(
@@ -47,6 +76,7 @@ def add_job(
     parent_id: int | None = None,
     retry_of: int | None = None,
     run_id: int | None = None,
+    priority: int = USUAL_PRIORITY,
 ) -> tuple[Job, bool]:
     """Submit a job and wake the dispatcher when the transaction commits; False when its key was submitted before."""
     values = {
@@ -59,7 +89,7 @@ def add_job(
         "retry_of": retry_of,
         "run_id": run_id,
         "state": "queued",
-        "priority": 100,
+        "priority": priority,
         "attempt": 0,
     }
     statement = insert(Job).values(values)
@@ -75,16 +105,8 @@ def add_job(
         return known, False
     job = get_job(session, added[0])
     add_job_event(session, added[0], 0, "submitted")
-    session.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": JOBS_CHANNEL, "id": str(added[0])})
+    notify_jobs(session, added[0])
     return job, True
-
-
-def add_job_event(
-    session: Session, job_id: int, attempt: int, event: str, message: str | None = None, worker: str | None = None
-) -> None:
-    """Append one thing that happened to a job."""
-    session.add(JobEvent(job_id=job_id, attempt=attempt, event=event, message=message, worker=worker))
-    session.flush()
 
 
 def get_job(session: Session, job_id: int) -> Job:
@@ -93,6 +115,17 @@ def get_job(session: Session, job_id: int) -> Job:
     if job is None:
         raise NotFound(what="job", key=job_id)
     return job
+
+
+def lock_job(session: Session, job_id: int) -> Job:
+    """The job of this id, its row locked until the end of the transaction, or NotFound."""
+    session.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+    return get_job(session, job_id)
+
+
+def find_retry(session: Session, job_id: int) -> Job | None:
+    """The job that tries this one again, if any."""
+    return session.exec(select(Job).where(col(Job.retry_of) == job_id)).one_or_none()
 
 
 def find_job(session: Session, kind: str, idempotency_key: str) -> Job | None:
@@ -126,156 +159,9 @@ def list_jobs(
     return session.exec(query).all()
 
 
-def job_events(session: Session, job_id: int, *, after_id: int = 0, limit: int = 500) -> Sequence[JobEvent]:
-    """What happened to a job, oldest first."""
-    return session.exec(
-        select(JobEvent)
-        .where(col(JobEvent.job_id) == job_id, col(JobEvent.id) > after_id)
-        .order_by(col(JobEvent.id))
-        .limit(limit)
-    ).all()
-
-
 def follow_up_jobs(session: Session, job_id: int) -> Sequence[Job]:
     """Jobs that the success of this one submitted."""
     return session.exec(select(Job).where(col(Job.parent_id) == job_id).order_by(col(Job.id))).all()
-
-
-def take_for_dispatch(session: Session, redispatch_s: float, limit: int = 100) -> list[tuple[int, str]]:
-    """Mark due queued jobs as published now and return (id, queue); skips rows that another dispatcher holds."""
-    rows = session.execute(
-        text(
-            """
-            UPDATE jobs SET dispatched_at = clock_timestamp() WHERE id IN (
-                SELECT id FROM jobs WHERE state = 'queued' AND run_after <= clock_timestamp()
-                AND (dispatched_at IS NULL OR dispatched_at < clock_timestamp() - make_interval(secs => :again))
-                ORDER BY priority, run_after LIMIT :limit FOR UPDATE SKIP LOCKED)
-            RETURNING id, queue
-            """
-        ),
-        {"again": redispatch_s, "limit": limit},
-    )
-    return [(row.id, row.queue) for row in rows]
-
-
-def claim_job(session: Session, job_id: int, owner: str, lease_s: float) -> Claim | None:
-    """Start an attempt of a queued job; None when it is not to be had (taken, cancelled, finished, not due)."""
-    row = session.execute(
-        text(
-            """
-            UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = :owner,
-                   lease_until = clock_timestamp() + make_interval(secs => :lease), heartbeat_at = clock_timestamp(),
-                   started_at = coalesce(started_at, clock_timestamp()), reason = NULL
-            WHERE id = :id AND state = 'queued' AND run_after <= clock_timestamp()
-                  AND NOT cancel_requested AND attempt < max_attempts
-            RETURNING id, kind, params, attempt, run_id
-            """
-        ),
-        {"id": job_id, "owner": owner, "lease": lease_s},
-    ).first()
-    if row is None:
-        return None
-    add_job_event(session, row.id, row.attempt, "started", worker=owner)
-    return Claim(row.id, row.kind, row.params, row.attempt, owner, row.run_id)
-
-
-_FENCE = "id = :id AND state = 'running' AND lease_owner = :owner AND attempt = :attempt"
-
-
-def _fence(claim: Claim) -> dict[str, Any]:
-    return {"id": claim.job_id, "owner": claim.owner, "attempt": claim.attempt}
-
-
-def beat(
-    session: Session, claim: Claim, lease_s: float, *, progress: float | None = None, message: str | None = None
-) -> bool | None:
-    """Renew the lease and write progress. Returns whether a cancel was requested; None when the fence is lost."""
-    row = session.execute(
-        text(
-            f"""
-            UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => :lease),
-                   heartbeat_at = clock_timestamp(), progress = coalesce(:progress, progress),
-                   message = coalesce(:message, message)
-            WHERE {_FENCE} RETURNING cancel_requested
-            """
-        ),
-        {**_fence(claim), "lease": lease_s, "progress": progress, "message": message},
-    ).first()
-    return None if row is None else bool(row.cancel_requested)
-
-
-def hold_fence(session: Session, claim: Claim) -> bool:
-    """Lock the job's row if this attempt still owns it, so that what is written next is one with its finish."""
-    row = session.execute(text(f"SELECT 1 FROM jobs WHERE {_FENCE} FOR UPDATE"), _fence(claim)).first()
-    return row is not None
-
-
-def finish_job(
-    session: Session, claim: Claim, state: str, *, result: dict[str, Any] | None = None, reason: str | None = None
-) -> bool:
-    """End a running job in a final state; False when this attempt no longer owns it (roll everything back then)."""
-    row = session.execute(
-        text(
-            f"""
-            UPDATE jobs SET state = CAST(:state AS text), result = CAST(:result AS jsonb), reason = :reason,
-                   finished_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL,
-                   progress = CASE WHEN CAST(:state AS text) = 'succeeded' THEN 1 ELSE progress END
-            WHERE {_FENCE} RETURNING id
-            """
-        ),
-        {
-            **_fence(claim),
-            "state": state,
-            "result": json.dumps(result) if result is not None else None,
-            "reason": reason,
-        },
-    ).first()
-    if row is None:
-        return False
-    add_job_event(session, claim.job_id, claim.attempt, state, reason, claim.owner)
-    return True
-
-
-_GIVE_BACK = """
-    UPDATE jobs SET
-        state = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempt >= max_attempts THEN 'dead'
-                     ELSE 'queued' END,
-        finished_at = CASE WHEN cancel_requested OR attempt >= max_attempts THEN clock_timestamp() END,
-        run_after = clock_timestamp() + make_interval(secs => :backoff * power(2, attempt) * (1 + random() / 2)),
-        dispatched_at = NULL, lease_owner = NULL, lease_until = NULL, reason = :reason
-"""
-
-
-def give_back_job(session: Session, claim: Claim, reason: str) -> str | None:
-    """An attempt failed in a way that may pass: queue it again later, or end it. Returns the state; None if fenced."""
-    row = session.execute(
-        text(f"{_GIVE_BACK} WHERE {_FENCE} RETURNING state"), {**_fence(claim), "reason": reason, "backoff": BACKOFF_S}
-    ).first()
-    if row is None:
-        return None
-    state = str(row.state)
-    event = "requeued" if state == "queued" else state
-    add_job_event(session, claim.job_id, claim.attempt, event, reason, claim.owner)
-    return state
-
-
-def reap_jobs(session: Session, limit: int = 100) -> list[tuple[int, str, int | None]]:
-    """Take back jobs whose lease ran out: queued again, cancelled, or dead. Returns (id, new state, training run)."""
-    reason = LOST_WORKER
-    rows = session.execute(
-        text(
-            f"""
-            {_GIVE_BACK} WHERE id IN (
-                SELECT id FROM jobs WHERE state = 'running' AND lease_until < clock_timestamp()
-                ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED)
-            RETURNING id, state, attempt, run_id
-            """
-        ),
-        {"reason": reason, "backoff": BACKOFF_S, "limit": limit},
-    ).all()
-    for row in rows:
-        add_job_event(session, row.id, row.attempt, "requeued" if row.state == "queued" else row.state, reason)
-    return [(row.id, row.state, row.run_id) for row in rows]
 
 
 def cancel_job(session: Session, job_id: int) -> Job:
@@ -311,3 +197,36 @@ def is_final(state: str) -> bool:
 def count_jobs(session: Session) -> dict[str, int]:
     """State -> number of jobs in it; states without one are left out."""
     return {row.state: row.n for row in session.execute(text("SELECT state, count(*) AS n FROM jobs GROUP BY state"))}
+
+
+def job_states(session: Session, job_ids: Iterable[int]) -> dict[int, tuple[str, float | None]]:
+    """Id -> state and hours since its end (None while it has none), by the database's clock; unknown ids are left out."""
+    rows = session.execute(
+        text(
+            """
+            SELECT id, state, CAST(extract(epoch FROM clock_timestamp() - finished_at) / 3600 AS float) AS ended_h
+            FROM jobs WHERE id = ANY(:ids)
+            """
+        ),
+        {"ids": list(job_ids)},
+    )
+    return {row.id: (row.state, row.ended_h) for row in rows}
+
+
+def run_ends(session: Session, run_ids: Iterable[int]) -> dict[int, tuple[bool, float | None]]:
+    """Training run -> whether its training succeeded, and hours since its last training job ended, None while one may run.
+
+    By the database's clock; runs without a training job are left out.
+    """
+    rows = session.execute(
+        text(
+            """
+            SELECT run_id, bool_or(state = 'succeeded') AS is_trained,
+                   CASE WHEN bool_and(finished_at IS NOT NULL)
+                        THEN CAST(extract(epoch FROM clock_timestamp() - max(finished_at)) / 3600 AS float) END AS ended_h
+            FROM jobs WHERE kind = 'train' AND run_id = ANY(:ids) GROUP BY run_id
+            """
+        ),
+        {"ids": list(run_ids)},
+    )
+    return {row.run_id: (row.is_trained, row.ended_h) for row in rows}

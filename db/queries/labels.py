@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import Conflict
+from db.queries.paging import page_rows
 from db.queries.webcams import get_snapshot
 from db.tables import RatingEvent, WebcamSnapshot, WebcamSnapshotRating
 
@@ -131,13 +132,12 @@ def settled_time(session: Session) -> datetime:
     return moment
 
 
-def list_ratings(session: Session, snapshot_id: int) -> Sequence[WebcamSnapshotRating]:
-    """Current verdicts on a snapshot, in order of rater."""
-    return session.exec(
-        select(WebcamSnapshotRating)
-        .where(col(WebcamSnapshotRating.snapshot_id) == snapshot_id)
-        .order_by(col(WebcamSnapshotRating.user_session_id))
-    ).all()
+def list_ratings(
+    session: Session, snapshot_id: int, *, cursor: int | None = None, limit: int | None = None
+) -> Sequence[WebcamSnapshotRating]:
+    """Current verdicts on a snapshot, the first rater's first, from beyond the row `cursor`; all without a limit."""
+    query = select(WebcamSnapshotRating).where(col(WebcamSnapshotRating.snapshot_id) == snapshot_id)
+    return page_rows(session, query, col(WebcamSnapshotRating.id), cursor=cursor, limit=limit)
 
 
 _SNAPSHOT_FACTS = """

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import NotFound
+from db.queries.paging import page_rows
 from db.tables import (
     Dataset,
     DatasetRow,
@@ -60,12 +61,14 @@ def get_dataset(session: Session, dataset_id: int) -> Dataset:
     return dataset
 
 
-def list_datasets(session: Session, *, kind: str | None = None, limit: int = 50) -> Sequence[Dataset]:
-    """Datasets, newest first."""
-    query = select(Dataset).order_by(col(Dataset.id).desc()).limit(limit)
+def list_datasets(
+    session: Session, *, kind: str | None = None, cursor: int | None = None, limit: int = 50
+) -> Sequence[Dataset]:
+    """Datasets, newest first, from beyond the row `cursor`."""
+    query = select(Dataset)
     if kind is not None:
         query = query.where(col(Dataset.kind) == kind)
-    return session.exec(query).all()
+    return page_rows(session, query, col(Dataset.id), cursor=cursor, limit=limit, newest_first=True)
 
 
 def split_assignments(session: Session, kind: str) -> Sequence[SplitAssignment]:
@@ -138,12 +141,21 @@ def find_run(session: Session, model_version: str) -> ModelTrainingRun | None:
     ).one_or_none()
 
 
-def list_runs(session: Session, *, kind: str | None = None, limit: int = 50) -> Sequence[ModelTrainingRun]:
-    """Runs, newest first."""
-    query = select(ModelTrainingRun).order_by(col(ModelTrainingRun.id).desc()).limit(limit)
+def list_runs(
+    session: Session,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    cursor: int | None = None,
+    limit: int = 50,
+) -> Sequence[ModelTrainingRun]:
+    """Runs, newest first, from beyond `cursor`."""
+    query = select(ModelTrainingRun)
     if kind is not None:
         query = query.where(col(ModelTrainingRun.kind) == kind)
-    return session.exec(query).all()
+    if status is not None:
+        query = query.where(col(ModelTrainingRun.status) == status)
+    return page_rows(session, query, col(ModelTrainingRun.id), cursor=cursor, limit=limit, newest_first=True)
 
 
 def add_provenance(session: Session, labels: Iterable[Mapping[str, Any]], ratings: Iterable[Mapping[str, Any]]) -> None:
@@ -153,18 +165,14 @@ def add_provenance(session: Session, labels: Iterable[Mapping[str, Any]], rating
 
 
 def provenance(
-    session: Session, run_id: int, *, after_snapshot_id: int = 0, limit: int | None = None
+    session: Session, run_id: int, *, split: str | None = None, cursor: int | None = None, limit: int | None = None
 ) -> Sequence[ModelTrainingSnapshotLabel]:
-    """The rows of a run in order of snapshot, after `after_snapshot_id`; all of them without a limit."""
-    return session.exec(
-        select(ModelTrainingSnapshotLabel)
-        .where(
-            col(ModelTrainingSnapshotLabel.training_run_id) == run_id,
-            col(ModelTrainingSnapshotLabel.snapshot_id) > after_snapshot_id,
-        )
-        .order_by(col(ModelTrainingSnapshotLabel.snapshot_id))
-        .limit(limit)
-    ).all()
+    """The rows of a run in order of snapshot, from beyond the snapshot `cursor`; all of them without a limit."""
+    label = ModelTrainingSnapshotLabel
+    query = select(label).where(col(label.training_run_id) == run_id)
+    if split is not None:
+        query = query.where(col(label.split) == split)
+    return page_rows(session, query, col(label.snapshot_id), cursor=cursor, limit=limit)
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
@@ -188,19 +196,24 @@ def get_version(session: Session, model_version: str) -> ModelVersion:
     return version
 
 
-def list_versions(session: Session, *, kind: str | None = None, limit: int = 100) -> Sequence[ModelVersion]:
-    """Versions, newest first."""
-    query = select(ModelVersion).order_by(col(ModelVersion.id).desc()).limit(limit)
+def list_versions(
+    session: Session, *, kind: str | None = None, cursor: int | None = None, limit: int = 100
+) -> Sequence[ModelVersion]:
+    """Versions, newest first, from beyond the row `cursor`."""
+    query = select(ModelVersion)
     if kind is not None:
         query = query.where(col(ModelVersion.kind) == kind)
-    return session.exec(query).all()
+    return page_rows(session, query, col(ModelVersion.id), cursor=cursor, limit=limit, newest_first=True)
 
 
-def activations(session: Session, kind: str) -> Sequence[ModelActivation]:
-    """Promotions and rollbacks of a kind, newest first."""
-    return session.exec(
-        select(ModelActivation).where(col(ModelActivation.kind) == kind).order_by(col(ModelActivation.id).desc())
-    ).all()
+def activations(
+    session: Session, kind: str | None = None, *, cursor: int | None = None, limit: int | None = None
+) -> Sequence[ModelActivation]:
+    """Promotions and rollbacks (of a kind), newest first, from beyond the row `cursor`; all without a limit."""
+    query = select(ModelActivation)
+    if kind is not None:
+        query = query.where(col(ModelActivation.kind) == kind)
+    return page_rows(session, query, col(ModelActivation.id), cursor=cursor, limit=limit, newest_first=True)
 
 
 def active_version(session: Session, kind: str) -> ModelVersion | None:

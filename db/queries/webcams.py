@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import NotFound
+from db.queries.paging import page_rows
 from db.tables import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
 
 
@@ -53,13 +54,21 @@ def get_webcam(session: Session, webcam_id: int) -> Webcam:
 
 
 def list_webcams(
-    session: Session, *, source: str | None = None, after_id: int = 0, limit: int = 50
+    session: Session,
+    *,
+    source: str | None = None,
+    external_id: str | None = None,
+    country: str | None = None,
+    newest_first: bool = False,
+    cursor: int | None = None,
+    limit: int = 50,
 ) -> Sequence[Webcam]:
-    """Webcams in order of id, after `after_id`."""
-    query = select(Webcam).where(col(Webcam.id) > after_id)
-    if source is not None:
-        query = query.where(col(Webcam.source) == source)
-    return session.exec(query.order_by(col(Webcam.id)).limit(limit)).all()
+    """Webcams in order of id, from beyond `cursor`, narrowed by each filter that is given."""
+    query = select(Webcam)
+    for column, wanted in ((Webcam.source, source), (Webcam.external_id, external_id), (Webcam.country, country)):
+        if wanted is not None:
+            query = query.where(col(column) == wanted)
+    return page_rows(session, query, col(Webcam.id), cursor=cursor, limit=limit, newest_first=newest_first)
 
 
 def webcam_facts(session: Session, webcam_ids: Sequence[int]) -> list[Webcam]:
@@ -142,18 +151,28 @@ def list_snapshots(
     webcam_id: int | None = None,
     phase: str | None = None,
     rated: bool | None = None,
-    after_id: int = 0,
+    captured_from: datetime | None = None,
+    captured_before: datetime | None = None,
+    newest_first: bool = False,
+    cursor: int | None = None,
     limit: int = 50,
 ) -> Sequence[WebcamSnapshot]:
-    """Snapshots in order of id, after `after_id`; `rated` asks for those with or without a rating."""
-    query = select(WebcamSnapshot).where(col(WebcamSnapshot.id) > after_id)
+    """Snapshots in order of id, from beyond `cursor`; `rated` asks for those with or without a rating.
+
+    `captured_from` belongs to the range of times, `captured_before` does not.
+    """
+    query = select(WebcamSnapshot)
     if webcam_id is not None:
         query = query.where(col(WebcamSnapshot.webcam_id) == webcam_id)
     if phase is not None:
         query = query.where(col(WebcamSnapshot.phase) == phase)
     if rated is not None:
         query = query.where(col(WebcamSnapshot.rating_count) > 0 if rated else col(WebcamSnapshot.rating_count) == 0)
-    return session.exec(query.order_by(col(WebcamSnapshot.id)).limit(limit)).all()
+    if captured_from is not None:
+        query = query.where(col(WebcamSnapshot.captured_at) >= captured_from)
+    if captured_before is not None:
+        query = query.where(col(WebcamSnapshot.captured_at) < captured_before)
+    return page_rows(session, query, col(WebcamSnapshot.id), cursor=cursor, limit=limit, newest_first=newest_first)
 
 
 def snapshot_images(session: Session, snapshot_ids: Sequence[int]) -> dict[int, str | None]:

@@ -1,4 +1,6 @@
-"""Who may call: API keys, stored as hashes."""
+"""Who may call: API keys, stored as hashes, and what a key may do."""
+
+from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, Column, String
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -6,7 +8,28 @@ from sqlmodel import Field, SQLModel
 
 from db.types import Moment, bigint_key, sha256_check, time_column
 
-SCOPES = ("score", "ingest", "rate", "train", "admin")
+
+class Scope(StrEnum):
+    """What a key may do beside reading, which every valid key may. A key's scopes never change: make another key."""
+
+    allows: str
+    """One sentence for people: what a key with this scope may do."""
+
+    def __new__(cls, value: str, allows: str = "") -> "Scope":
+        """A scope and its sentence."""
+        scope = str.__new__(cls, value)
+        scope._value_ = value
+        scope.allows = allows
+        return scope
+
+    SCORE = "score", "score pictures, which writes scores and captures frames"
+    INGEST = "ingest", "add webcams and snapshots"
+    RATE = "rate", "rate snapshots and take ratings back, in the name of any rater"
+    TRAIN = "train", "export datasets, train, register, evaluate, promote and roll back models, cancel and retry jobs"
+    ADMIN = "admin", "everything, and make, list and revoke keys"
+
+
+SCOPES = tuple(scope.value for scope in Scope)
 
 
 class ApiKey(SQLModel, table=True):

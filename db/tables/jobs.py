@@ -7,6 +7,7 @@ from db.types import Moment, bigint_key, json_column, one_of, reference, time_co
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled", "dead")
 FINAL_STATES = ("succeeded", "failed", "cancelled", "dead")
+RETRIABLE_STATES = ("failed", "cancelled", "dead")
 TRANSITIONS = {
     "queued": ("running", "cancelled"),
     "running": ("succeeded", "failed", "cancelled", "queued", "dead"),
@@ -22,11 +23,15 @@ class Job(SQLModel, table=True):
         CheckConstraint(
             "(state = 'running') = (lease_owner IS NOT NULL AND lease_until IS NOT NULL)", name="running_is_leased"
         ),
+        CheckConstraint(
+            "state = 'running' OR (lease_owner IS NULL AND lease_until IS NULL)", name="only_running_is_leased"
+        ),
         CheckConstraint(f"({one_of('state', FINAL_STATES)}) = (finished_at IS NOT NULL)", name="final_is_finished"),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
         Index("uq_jobs_kind_idempotency_key", "kind", "idempotency_key", unique=True,
               postgresql_where=text("idempotency_key IS NOT NULL")),
+        Index("uq_jobs_retry_of", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),
         Index("ix_jobs_queued", "priority", "run_after", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_running", "lease_until", postgresql_where=text("state = 'running'")),
     )  # fmt: skip
@@ -38,7 +43,7 @@ class Job(SQLModel, table=True):
     params: dict = json_column()  # type: ignore[type-arg]
     state: str = "queued"
     priority: int = 100
-    """Lower goes first."""
+    """Lower goes first: 10 for what a person waits for at a terminal, 100 usually, 200 for what the clock submits."""
     attempt: int = 0
     max_attempts: int = 3
     run_after: Moment | None = time_column(now=True)
@@ -55,7 +60,8 @@ class Job(SQLModel, table=True):
     result: dict | None = json_column(nullable=True)  # type: ignore[type-arg]
     reason: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """Why it failed, in plain words."""
-    retry_of: int | None = reference("jobs.id", nullable=True)
+    retry_of: int | None = reference("jobs.id", nullable=True, index=False)
+    """The job that failed, died or was cancelled and is tried again by this one; each is retried by one at most."""
     parent_id: int | None = reference("jobs.id", nullable=True)
     """The job whose success submitted this one."""
     run_id: int | None = reference("model_training_runs.id", nullable=True)
@@ -75,7 +81,8 @@ class JobEvent(SQLModel, table=True):
     )
     attempt: int
     event: str
-    """`submitted`, `started`, `log`, `succeeded`, `failed`, `requeued`, `cancelled`, `dead`, `cancel-requested`."""
+    """`submitted`, `started`, `log`, `succeeded`, `failed`, `requeued`, `cancelled`, `dead`, `cancel-requested`,
+    `out-of-memory`, `retried`."""
     message: str | None = None
     worker: str | None = None
     """Which process wrote it, e.g. `celery:train@host:1234`."""

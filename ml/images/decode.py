@@ -16,64 +16,40 @@ What is decided here, and applies to every caller:
 
 import hashlib
 import io
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from ml.images.upright import orientation_of, to_srgb, turned_upright
+from ml.images.formats import (
+    FORMATS,
+    MAX_FRAMES,
+    MAX_IMAGE_BYTES,
+    MAX_IMAGE_PIXELS,
+    MAX_SIDE_PX,
+    ImageError,
+    Reason,
+    check_size,
+    count_gif_frames,
+    declared_size,
+    sniff,
+)
+from ml.images.upright import is_turned, orientation_of, to_srgb, turned_upright
+
+__all__ = [
+    "FORMATS", "MAX_FRAMES", "MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS", "MAX_SIDE_PX", "PREPROCESSING_VERSION",
+    "ImageError", "ImageInfo", "Pixels", "Reason", "decode", "image_from_pixels", "inspect", "read",
+    "read_model_input", "sha256_of", "to_model_input",
+]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
-Reason = Literal[
-    "not_an_image",
-    "truncated",
-    "format_not_allowed",
-    "too_many_pixels",
-    "too_many_frames",
-    "too_large",
-    "bad_metadata",
-]
 
-PREPROCESSING_VERSION = 1
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-# Bounds the memory of one decode to about 240 MB (four bytes a pixel); a webcam frame is 0.1 to 8 megapixels.
-MAX_IMAGE_PIXELS = 60_000_000
-MAX_SIDE_PX = 20_000
-MAX_FRAMES = 500
-MAX_IMAGE_BYTES = 25 * 1024 * 1024
+PREPROCESSING_VERSION = 2
+"""What new models are trained with. 2: a JPEG is decoded smaller where that leaves enough; else as 1."""
 
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
-_OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF", "PDF"),
-    (b"%!PS", "EPS"),
-    (b"\xc5\xd0\xd3\xc6", "EPS"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"BM", "BMP"),
-    (b"\0\0\1\0", "ICO"),
-    (b"\0\0\2\0", "CUR"),
-    (b"8BPS", "PSD"),
-    (b"SIMPLE  =", "FITS"),
-    (b"\xd0\xcf\x11\xe0", "FPX"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-)
-
-
-class ImageError(ValueError):
-    """The bytes are not an image that we take; `reason` is for programs, the message for people."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason: Reason = reason
 
 
 @dataclass(frozen=True)
@@ -89,6 +65,16 @@ class ImageInfo:
     byte_size: int
     sha256: str
     """Of the bytes as given, in lower-case hex."""
+
+
+@dataclass(frozen=True)
+class _Preprocessing:
+    """One version: how an image becomes the fixed size of a model's input."""
+
+    shrinks_jpegs: bool
+    """Whether a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that is exact and still at least the input's."""
+    resize: Callable[[Image.Image, int, int], Pixels]
+    """From the upright RGB image, height and width to uint8 `(height, width, 3)`."""
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
@@ -119,7 +105,7 @@ def inspect(data: bytes) -> ImageInfo:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    return read(data)[0]
+    return _info(data, *_open_upright(data)[:2])
 
 
 def read(data: bytes) -> tuple[ImageInfo, Pixels]:
@@ -128,9 +114,8 @@ def read(data: bytes) -> tuple[ImageInfo, Pixels]:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    name, upright = _open_upright(data)
-    info = ImageInfo(_MEDIA_TYPES[name], upright.width, upright.height, len(data), sha256_of(data))
-    return info, np.array(upright, dtype=np.uint8)
+    name, size, upright = _open_upright(data)
+    return _info(data, name, size), np.array(upright, dtype=np.uint8)
 
 
 def decode(data: bytes) -> Pixels:
@@ -142,7 +127,21 @@ def decode(data: bytes) -> Pixels:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    return read(data)[1]
+    return np.array(_open_upright(data)[2], dtype=np.uint8)
+
+
+def read_model_input(
+    data: bytes, height: int, width: int, version: int = PREPROCESSING_VERSION
+) -> tuple[ImageInfo, Pixels]:
+    """Decode an image once: what it is, and what a model sees of it, as `to_model_input` returns it.
+
+    Raises:
+        ImageError: the bytes are not an image that we take.
+        ValueError: the preprocessing version is unknown, or the size makes no sense.
+    """
+    how = _preprocessing(version, height, width)
+    name, size, upright = _open_upright(data, (height, width) if how.shrinks_jpegs else None)
+    return _info(data, name, size), how.resize(upright, height, width)
 
 
 def to_model_input(
@@ -151,7 +150,8 @@ def to_model_input(
     """Turn an image into the fixed size that a model takes.
 
     Args:
-        pixels_or_bytes: an encoded image, or pixels as `decode` returns them (uint8 `(H, W, 3)`, sRGB).
+        pixels_or_bytes: an encoded image, or pixels as `decode` returns them (uint8 `(H, W, 3)`, sRGB). Of a JPEG,
+            version 2 makes slightly other pixels from its bytes than from its decoded pixels: give a model the bytes.
         height: of the result, in pixels.
         width: of the result, in pixels.
         version: the preprocessing that the model's bundle names.
@@ -163,15 +163,11 @@ def to_model_input(
         ImageError: the bytes are not an image that we take.
         ValueError: the preprocessing version is unknown, or the size or the pixels make no sense.
     """
-    resize = _PREPROCESSING.get(version)
-    if resize is None:
-        known = ", ".join(str(number) for number in sorted(_PREPROCESSING))
-        raise ValueError(f"preprocessing version {version!r} is unknown; this release knows {known}")
-    if height < 1 or width < 1:
-        raise ValueError(f"the model input must be at least 1 x 1 pixel, not {width} x {height}")
+    how = _preprocessing(version, height, width)
     if isinstance(pixels_or_bytes, np.ndarray):
-        return resize(image_from_pixels(pixels_or_bytes), height, width)
-    return resize(_open_upright(pixels_or_bytes)[1], height, width)
+        return how.resize(image_from_pixels(pixels_or_bytes), height, width)
+    upright = _open_upright(pixels_or_bytes, (height, width) if how.shrinks_jpegs else None)[2]
+    return how.resize(upright, height, width)
 
 
 def image_from_pixels(pixels: Pixels) -> Image.Image:
@@ -186,30 +182,64 @@ def image_from_pixels(pixels: Pixels) -> Image.Image:
 
 
 def _squash_triangle(upright: Image.Image, height: int, width: int) -> Pixels:
-    """Version 1: squash (the aspect ratio is not kept, nothing is cut off) with an antialiased triangle filter."""
+    """Squash (the aspect ratio is not kept, nothing is cut off) with an antialiased triangle filter."""
     return np.array(upright.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-_PREPROCESSING: dict[int, Callable[[Image.Image, int, int], Pixels]] = {1: _squash_triangle}
+_PREPROCESSING: dict[int, _Preprocessing] = {
+    1: _Preprocessing(shrinks_jpegs=False, resize=_squash_triangle),
+    2: _Preprocessing(shrinks_jpegs=True, resize=_squash_triangle),
+}
 
 
-def _open_upright(data: bytes) -> tuple[str, Image.Image]:
-    """Check and decode; the format's name and the upright RGB image in sRGB."""
+def _preprocessing(version: int, height: int, width: int) -> _Preprocessing:
+    how = _PREPROCESSING.get(version)
+    if how is None:
+        known = ", ".join(str(number) for number in sorted(_PREPROCESSING))
+        raise ValueError(f"preprocessing version {version!r} is unknown; this release knows {known}")
+    if height < 1 or width < 1:
+        raise ValueError(f"the model input must be at least 1 x 1 pixel, not {width} x {height}")
+    return how
+
+
+def _info(data: bytes, name: str, size: tuple[int, int]) -> ImageInfo:
+    return ImageInfo(_MEDIA_TYPES[name], *size, len(data), sha256_of(data))
+
+
+def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> tuple[str, tuple[int, int], Image.Image]:
+    """Check and decode completely.
+
+    Args:
+        data: the encoded image.
+        wanted: height and width in pixels, upright, that are enough: a JPEG is decoded smaller as long as it keeps
+            them (its decoder leaves out the finest detail, for half the time and less).
+
+    Returns:
+        The format's name, the upright width and height that it has, and the upright RGB image in sRGB.
+    """
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageError("too_large", f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are taken")
-    name = _sniff(data)
-    declared = _declared_size(data, name)
+    name = sniff(data)
+    declared = declared_size(data, name)
     if declared is not None:
-        _check_size(*declared)
+        check_size(*declared)
     try:
         with _READERS[name](io.BytesIO(data)) as opened:
-            _check_size(*opened.size)
-            frames = _count_gif_frames(data) if name == "GIF" else int(getattr(opened, "n_frames", 1))
+            check_size(*opened.size)
+            frames = count_gif_frames(data) if name == "GIF" else int(getattr(opened, "n_frames", 1))
             if frames > MAX_FRAMES:
                 raise ImageError("too_many_frames", f"the {name} has more than {MAX_FRAMES} frames")
+            size = opened.size
+            if name == "JPEG" and wanted is not None:
+                # A JPEG's EXIF stands before its pixels; the wanted size is that of the turned image.
+                is_lying = is_turned(orientation_of(opened.info.get("exif")))
+                opened.draft(None, _shrunk(size, wanted if is_lying else wanted[::-1]))
             opened.load()
             # PNG may name its orientation after the pixels, so it is asked for only now.
-            return name, turned_upright(to_srgb(opened), orientation_of(opened.info.get("exif")))
+            orientation = orientation_of(opened.info.get("exif"))
+            if name != "JPEG":
+                size = opened.size  # a GIF grows by its first frame
+            return name, size[::-1] if is_turned(orientation) else size, turned_upright(to_srgb(opened), orientation)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -221,86 +251,10 @@ def _open_upright(data: bytes) -> tuple[str, Image.Image]:
         raise ImageError("truncated", f"the {name} is cut off or damaged: {error}") from error
 
 
-def _sniff(data: bytes) -> str:
-    """Name the format by its first bytes, one of `FORMATS`."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    other = next((name for magic, name in _OTHER_FORMATS if data.startswith(magic)), None)
-    if other is None and data[4:8] == b"ftyp":
-        other = "HEIC, AVIF or a video"
-    if other is None and len(data) > 2 and data[:1] == b"P" and data[1:2] in b"1234567fF" and data[2:3].isspace():
-        other = "PPM"
-    if other is None and b"<svg" in data[:4096].lower():
-        other = "SVG"
-    if other is not None:
-        raise ImageError("format_not_allowed", f"this is {other}; taken are {', '.join(FORMATS)}")
-    if not data:
-        raise ImageError("not_an_image", "the file is empty")
-    raise ImageError("not_an_image", f"this is not an image; taken are {', '.join(FORMATS)}")
-
-
-def _declared_size(data: bytes, name: str) -> tuple[int, int] | None:
-    """Read width and height from the header before Pillow allocates anything, where they stand at a fixed place."""
-    if name == "PNG" and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return width, height
-    if name == "WEBP" and len(data) >= 30:
-        chunk = data[12:16]
-        if chunk == b"VP8X":
-            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        if chunk == b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        if chunk == b"VP8 ":
-            width, height = struct.unpack_from("<HH", data, 26)
-            return width & 0x3FFF, height & 0x3FFF
-    if name == "GIF" and len(data) >= 10:
-        width, height = struct.unpack_from("<HH", data, 6)
-        return width, height
-    return None
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError("not_an_image", f"the image says that it is {width} x {height} pixels")
-    if width > MAX_SIDE_PX or height > MAX_SIDE_PX or width * height > MAX_IMAGE_PIXELS:
-        raise ImageError(
-            "too_many_pixels",
-            f"the image has {width} x {height} pixels; at most {MAX_SIDE_PX} a side "
-            f"and {MAX_IMAGE_PIXELS} in all are taken",
-        )
-
-
-def _count_gif_frames(data: bytes) -> int:
-    """Walk the GIF's blocks and count frames, giving up one past the limit.
-
-    Pillow's own count needs seconds on a file of a million tiny frames, and the first frame may claim a place
-    outside the declared screen, by which Pillow would grow it.
-    """
-
-    def table_bytes(flags: int) -> int:
-        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-    at, frames = 13 + table_bytes(data[10]), 0
-    while at < len(data) and frames <= MAX_FRAMES:
-        block = data[at]
-        if block == 0x2C:
-            frames += 1
-            left, top, width, height, flags = struct.unpack_from("<HHHHB", data, at + 1)
-            if frames == 1:
-                _check_size(left + width, top + height)
-            at += 11 + table_bytes(flags)
-        elif block == 0x21:
-            at += 2
-        else:
-            break
-        while at < len(data) and data[at]:
-            at += 1 + data[at]
-        at += 1
-    return frames
+def _shrunk(size: tuple[int, int], enough: tuple[int, int]) -> tuple[int, int]:
+    """The smallest of 1/8, 1/4, 1/2 and the whole of a size that is enough, without rest: a rest would shift pixels."""
+    for scale in (8, 4, 2):
+        width, height = size[0] // scale, size[1] // scale
+        if width >= enough[0] and height >= enough[1] and (width * scale, height * scale) == size:
+            return width, height
+    return size

@@ -2,7 +2,8 @@
 
 The rules: http and https only, on ports 80 and 443; no user name in the URL; no proxy or other setting from the
 environment; at most three redirects, each judged like the first URL, never from https down to http; no cookies;
-every address judged where the connection is made (`ml.images.guard`); the body counted while it arrives.
+every address judged where the connection is made (`ml.images.guard`); headers and body counted while they arrive; at
+most two connections to a host at a time (`ml.images.host_turns`); one time limit over all of it.
 """
 
 import functools
@@ -14,7 +15,8 @@ import httpcore
 import httpx
 
 from ml.images.decode import MAX_IMAGE_BYTES, ImageError, inspect
-from ml.images.guard import BlockedAddress, Deadline, GuardedBackend
+from ml.images.guard import BlockedAddress, Deadline, GuardedBackend, HeadersTooLarge
+from ml.images.host_turns import HostTurns
 
 FetchReason = Literal[
     "url_blocked",
@@ -23,6 +25,7 @@ FetchReason = Literal[
     "redirect_blocked",
     "too_many_redirects",
     "too_large",
+    "compressed",
     "timeout",
     "http_status",
     "network",
@@ -37,6 +40,7 @@ _MAX_URL_CHARACTERS = 4096
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "afterglow"}
 # Doubles each time; short, since a tick has seconds for a hundred webcams.
 _FIRST_PAUSE_S = 0.1
+_TURNS = HostTurns()
 
 
 class FetchError(Exception):
@@ -111,27 +115,38 @@ def _follow(url: str, allowed: frozenset[str], deadline: Deadline) -> bytes:
     target = _checked_url(url, allowed)
     backend = GuardedBackend(deadline, lambda host, port: _host_port(host, port) in allowed)
     for hop in range(MAX_REDIRECTS + 1):
-        # A client per hop: no cookie and no connection is carried from one host to the next.
-        with httpx.Client(
-            transport=_GuardedTransport(backend), timeout=_TIMEOUT_S, trust_env=False, headers=_HEADERS
-        ) as client:
-            try:
-                answer = _get(client, target)
-            except BlockedAddress as error:
-                reason: FetchReason = "redirect_blocked" if hop else "url_blocked"
-                raise FetchError(reason, f"{_shown(url)} is not fetched: {error}", permanent=True) from error
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                timed_out = isinstance(error, httpx.ConnectTimeout)
-                final = FetchError("timeout" if timed_out else "network", f"{_shown(url)} cannot be reached: {error}")
-                raise _Retry(final) from error
-            except httpx.TimeoutException as error:
-                raise FetchError("timeout", f"{_shown(url)} took too long: {error}") from error
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-                raise FetchError("network", f"{_shown(url)} broke off: {error}") from error
+        try:
+            answer = _ask(target, backend, deadline)
+        except BlockedAddress as error:
+            reason: FetchReason = "redirect_blocked" if hop else "url_blocked"
+            raise FetchError(reason, f"{_shown(url)} is not fetched: {error}", permanent=True) from error
+        except HeadersTooLarge as error:
+            raise FetchError("too_large", f"{_shown(url)}: {error}") from error
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            timed_out = isinstance(error, httpx.ConnectTimeout)
+            final = FetchError("timeout" if timed_out else "network", f"{_shown(url)} cannot be reached: {error}")
+            raise _Retry(final) from error
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise FetchError("timeout", f"{_shown(url)} took too long: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise FetchError("network", f"{_shown(url)} broke off: {error}") from error
         if isinstance(answer, bytes):
             return answer
         target = _checked_redirect(target, answer, allowed)
     raise FetchError("too_many_redirects", f"{_shown(url)} redirects more than {MAX_REDIRECTS} times")
+
+
+def _ask(target: httpx.URL, backend: GuardedBackend, deadline: Deadline) -> bytes | str:
+    """One hop, when its host has a turn free: the body, or the place that it redirects to."""
+    host_port = _host_port(target.host, target.port or _PORTS[target.scheme])
+    # A client per hop: no cookie and no connection is carried from one host to the next.
+    with (
+        _TURNS.turn(host_port, deadline.left_s()),
+        httpx.Client(
+            transport=_GuardedTransport(backend), timeout=_TIMEOUT_S, trust_env=False, headers=_HEADERS
+        ) as client,
+    ):
+        return _get(client, target)
 
 
 def _get(client: httpx.Client, target: httpx.URL) -> bytes | str:
@@ -148,7 +163,7 @@ def _get(client: httpx.Client, target: httpx.URL) -> bytes | str:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise FetchError(
-                "not_an_image", f"{shown} sent its answer compressed ({encoding[:40]}) though asked not to"
+                "compressed", f"{shown} sent its answer compressed ({encoding[:40]!r}) though asked not to"
             )
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_IMAGE_BYTES:

@@ -7,6 +7,7 @@ lives below HTTP, where the connection is made. Addresses are judged, never text
 
 import ipaddress
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -49,6 +50,14 @@ _BLOCKED = tuple(
 )
 # Everything public in IPv6 lies here; what is outside is reserved, local or a wrapped IPv4 address.
 _IPV6_UNICAST = ipaddress.ip_network("2000::/3")
+
+
+MAX_HEADER_BYTES = 64 * 1024
+_HEADERS_END = re.compile(rb"\n\r?\n")
+
+
+class HeadersTooLarge(Exception):
+    """A server sent more headers than any picture needs."""
 
 
 class BlockedAddress(Exception):
@@ -166,20 +175,34 @@ def _resolve(host: str, port: int, timeout: float) -> list[tuple[int, Any]]:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket whose every operation ends at the deadline."""
+    """A socket whose every operation ends at the deadline, and whose first answer has bounded headers."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._headers: bytearray | None = bytearray()  # None once they have ended
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._sock.settimeout(self._deadline.bounded(timeout, httpcore.ReadTimeout))
         try:
-            return self._sock.recv(max_bytes)
+            data = self._sock.recv(max_bytes)
         except TimeoutError as error:
             raise httpcore.ReadTimeout(str(error)) from error
         except OSError as error:
             raise httpcore.ReadError(str(error)) from error
+        if self._headers is not None:
+            self._count_headers(data)
+        return data
+
+    def _count_headers(self, data: bytes) -> None:
+        # httpcore has a limit of its own, which cannot be set.
+        assert self._headers is not None
+        self._headers += data
+        end = _HEADERS_END.search(self._headers)
+        if (end.start() if end else len(self._headers)) > MAX_HEADER_BYTES:
+            raise HeadersTooLarge(f"the headers of its answer are larger than {MAX_HEADER_BYTES >> 10} KiB")
+        if end:
+            self._headers = None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._sock.settimeout(self._deadline.bounded(timeout, httpcore.WriteTimeout))

@@ -1,5 +1,7 @@
 """Where files lie: images under their sha256, finished directories and files under keys. Nothing is ever overwritten.
 
+What a run needs for a while only may be deleted again, by its prefix; images never are.
+
 A local store appears file by file as a whole: written beside its place under a temporary name, flushed to the disk,
 then linked or renamed. A store on an object service (`s3://bucket/prefix`, through fsspec) puts the list of a
 directory's files last, and a directory without its list does not exist.
@@ -11,31 +13,20 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from ml.images.atomic import TEMPORARY, rename_directory, write_flushed, write_once
 from ml.images.decode import sha256_of
+from ml.images.store_keys import IMAGES, StoreError, check_key, image_key, plain_errors
 
-StoreReason = Literal["missing", "changed", "exists", "bad_key", "unavailable"]
+__all__ = ["FileStore", "StoreError", "directory_sha256", "image_key"]
 
-_HEX = frozenset("0123456789abcdef")
-# The longest file name of the usual file systems, in bytes.
-_MAX_NAME_BYTES = 255
 _LIST_SUFFIX = ".files.json"
-
-
-class StoreError(Exception):
-    """The store cannot give or take a file; `reason` is for programs, the message for people."""
-
-    def __init__(self, reason: StoreReason, message: str) -> None:
-        super().__init__(message)
-        self.reason: StoreReason = reason
 
 
 def directory_sha256(path: Path) -> str:
@@ -107,8 +98,8 @@ class FileStore:
             StoreError: the key is taken by other bytes or is no plain relative path, the source cannot be read,
                 or the store cannot be written to.
         """
-        _check_key(key)
-        with _plain_errors(f"cannot read {source}"):
+        check_key(key)
+        with plain_errors(f"cannot read {source}"):
             data = source.read_bytes()
         return self._put_bytes(data, key)
 
@@ -118,12 +109,12 @@ class FileStore:
         Raises:
             StoreError: missing, or the store cannot be read.
         """
-        _check_key(key)
+        check_key(key)
         return self._read(key, key)
 
     def has_file(self, key: str) -> bool:
         """Whether the store has a file under `key`."""
-        _check_key(key)
+        check_key(key)
         return self._exists(key)
 
     def put_directory(self, source: Path, key: str) -> str:
@@ -138,7 +129,7 @@ class FileStore:
             StoreError: the key is taken by other content, the source holds links or is missing, or the store
                 cannot be written to.
         """
-        _check_key(key)
+        check_key(key)
         files = _hashed_files(source)
         if self._root is not None:
             self._put_directory_locally(source, files, key)
@@ -158,7 +149,7 @@ class FileStore:
             StoreError: missing, changed since it was stored (remote), `target` holds something else, or the
                 store cannot be read.
         """
-        _check_key(key)
+        check_key(key)
         if self._root is not None:
             stored = self._root / key
             if not stored.is_dir():
@@ -175,9 +166,9 @@ class FileStore:
                 data = self._read(f"{key}/{name}", f"{key}/{name}")
                 if sha256_of(data) != sha256:
                     raise StoreError("changed", f"{key}/{name} in the store has other bytes than when it was stored")
-                with _plain_errors(f"cannot write {part / name}"):
+                with plain_errors(f"cannot write {part / name}"):
                     write_flushed(part / name, data)
-            with _plain_errors(f"cannot write {target}"):
+            with plain_errors(f"cannot write {target}"):
                 rename_directory(part, target)
         except FileExistsError:
             return _same_or_refuse(target, listed)
@@ -185,31 +176,85 @@ class FileStore:
             shutil.rmtree(part, ignore_errors=True)
         return target
 
+    def list_files(self, prefix: str) -> list[str]:
+        """The keys of all files under a prefix, sorted; none where there is no such prefix.
+
+        `runs/job-1` is not a prefix of `runs/job-10/weights`: whole names count.
+
+        Raises:
+            StoreError: the prefix is no plain relative path, or the store cannot be read.
+        """
+        check_key(prefix)
+        with plain_errors(f"cannot list {self._uri(prefix)}"):
+            if self._root is not None:
+                names = [path.relative_to(self._root) for path in (self._root / prefix).rglob("*") if path.is_file()]
+                hidden = [name for name in names if any(part.startswith(TEMPORARY) for part in name.parts)]
+                return sorted(name.as_posix() for name in {*names} - {*hidden})
+            with suppress(FileNotFoundError):
+                found = [str(path).removeprefix(f"{self._prefix}/") for path in self._remote.find(self._path(prefix))]
+                return sorted(key for key in found if key.startswith(f"{prefix}/"))
+            return []
+
+    def delete_file(self, key: str) -> None:
+        """Remove a file; nothing happens when it is gone already.
+
+        Raises:
+            StoreError: the key is no plain relative path or an image's, or the store cannot be written to.
+        """
+        _refuse_images(key)
+        with plain_errors(f"cannot delete {self._uri(key)}"), suppress(FileNotFoundError):
+            if self._root is not None:
+                (self._root / key).unlink(missing_ok=True)
+            elif self._exists(key):
+                self._remote.rm_file(self._path(key))
+
+    def delete_under(self, prefix: str) -> int:
+        """Remove all files under a prefix; safe to repeat, also by several processes at once.
+
+        Returns:
+            how many files there were.
+
+        Raises:
+            StoreError: the prefix is no plain relative path or the images', or the store cannot be written to.
+        """
+        _refuse_images(prefix)
+        keys = self.list_files(prefix)
+        if self._root is None:
+            for key in keys:
+                self.delete_file(key)
+            return len(keys)
+        with plain_errors(f"cannot delete {self._uri(prefix)}"), suppress(FileNotFoundError):
+            shutil.rmtree(self._root / prefix, onerror=_unless_gone)
+        return len(keys)
+
+    def _path(self, key: str) -> str:
+        return f"{self._prefix}/{key}"
+
     def _uri(self, key: str) -> str:
         if self._root is not None:
             return str(self._root / key)
-        return str(self._remote.unstrip_protocol(f"{self._prefix}/{key}"))
+        return str(self._remote.unstrip_protocol(self._path(key)))
 
     def _exists(self, key: str) -> bool:
         if self._root is not None:
             return (self._root / key).is_file()
-        with _plain_errors(f"cannot reach {self.url}"):
-            return bool(self._remote.exists(f"{self._prefix}/{key}"))
+        with plain_errors(f"cannot reach {self.url}"):
+            return bool(self._remote.exists(self._path(key)))
 
     def _read(self, key: str, name: str) -> bytes:
-        with _plain_errors(f"cannot read {self._uri(key)}"):
+        with plain_errors(f"cannot read {self._uri(key)}"):
             try:
                 if self._root is not None:
                     return (self._root / key).read_bytes()
-                return bytes(self._remote.cat_file(f"{self._prefix}/{key}"))
+                return bytes(self._remote.cat_file(self._path(key)))
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
                 raise StoreError("missing", f"the store has no {name} ({self._uri(key)})") from error
 
     def _put_bytes(self, data: bytes, key: str) -> str:
         if not self._exists(key):
-            with _plain_errors(f"cannot write {self._uri(key)}"):
+            with plain_errors(f"cannot write {self._uri(key)}"):
                 if self._root is None:
-                    self._remote.pipe_file(f"{self._prefix}/{key}", data)
+                    self._remote.pipe_file(self._path(key), data)
                     return self._uri(key)
                 with suppress(FileExistsError):
                     write_once(self._root / key, data)
@@ -226,7 +271,7 @@ class FileStore:
             return
         part = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         try:
-            with _plain_errors(f"cannot write {final}"):
+            with plain_errors(f"cannot write {final}"):
                 part.mkdir(parents=True)
                 for name, sha256 in files.items():
                     data = (source / name).read_bytes()
@@ -245,7 +290,7 @@ class FileStore:
             if listed != files:
                 raise StoreError("exists", f"{self._uri(key)} exists with other content; choose another key")
             return
-        with _plain_errors(f"cannot write {self._uri(key)}"):
+        with plain_errors(f"cannot write {self._uri(key)}"):
             for name in files:
                 # Files left here by an upload that died have no list and may be replaced.
                 self._remote.pipe_file(f"{self._prefix}/{key}/{name}", (source / name).read_bytes())
@@ -258,28 +303,10 @@ class FileStore:
         try:
             listed = json.loads(self._read(key + _LIST_SUFFIX, key))
             for name in listed:
-                _check_key(name)
+                check_key(name)
         except (ValueError, StoreError) as error:
             raise StoreError("changed", f"the list of files of {self._uri(key)} is damaged: {error}") from error
         return {str(name): str(sha256) for name, sha256 in listed.items()}
-
-
-def image_key(sha256: str) -> str:
-    """The store key of an image content."""
-    if len(sha256) != 64 or not _HEX.issuperset(sha256):
-        raise StoreError("bad_key", f"{sha256[:80]!r} is not a sha256 in lower-case hex")
-    return f"images/{sha256[:2]}/{sha256[2:]}"
-
-
-def _check_key(key: str) -> None:
-    names = key.split("/")
-    if (
-        "\\" in key
-        or any(ord(character) < 32 for character in key)
-        or any(name in ("", ".", "..") or name.startswith(TEMPORARY) for name in names)
-        or any(len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES for name in names)
-    ):
-        raise StoreError("bad_key", f"{key[:200]!r} is not a plain relative path such as models/v1/bundle.json")
 
 
 def _hashed_files(directory: Path) -> dict[str, str]:
@@ -287,13 +314,13 @@ def _hashed_files(directory: Path) -> dict[str, str]:
     if not directory.is_dir():
         raise StoreError("missing", f"{directory} is not a directory")
     found: dict[str, str] = {}
-    with _plain_errors(f"cannot read {directory}"):
+    with plain_errors(f"cannot read {directory}"):
         for path in directory.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise StoreError("bad_key", f"{path} is a link or a device; only plain files are stored")
             if path.is_file():
                 name = path.relative_to(directory).as_posix()
-                _check_key(name)
+                check_key(name)
                 with path.open("rb") as opened:
                     found[name] = hashlib.file_digest(opened, "sha256").hexdigest()
     if not found:
@@ -311,13 +338,13 @@ def _same_or_refuse(existing: Path, files: dict[str, str]) -> Path:
     return existing
 
 
-@contextmanager
-def _plain_errors(doing: str) -> Iterator[None]:
-    """Turn what file systems and object services raise into a StoreError; a taken name passes through."""
-    try:
-        yield
-    except (StoreError, FileExistsError, MemoryError):
-        raise
-    except Exception as error:
-        # Object services raise types of their own, which callers cannot know.
-        raise StoreError("unavailable", f"{doing}: {error}") from error
+def _refuse_images(key: str) -> None:
+    check_key(key)
+    if key.split("/", maxsplit=1)[0] == IMAGES:
+        raise StoreError("bad_key", f"{key[:200]!r} holds images, which are kept for ever")
+
+
+def _unless_gone(_function: object, _path: object, caught: tuple[Any, BaseException, Any]) -> None:
+    """Another process may be deleting the same files."""
+    if not isinstance(caught[1], FileNotFoundError):
+        raise caught[1]

@@ -33,7 +33,8 @@ def to_srgb(image: Image.Image) -> Image.Image:
         image = image.convert("L")
     colour = _through_profile(image, icc) if isinstance(icc, bytes) else None
     if colour is None:
-        colour = image.convert("RGB")
+        # Without a copy where there is nothing to convert: it would cost a tenth of the decoding.
+        colour = image if image.mode == "RGB" else image.convert("RGB")
     if alpha is not None:
         colour = Image.composite(colour, Image.new("RGB", colour.size), alpha)
     return colour
@@ -87,6 +88,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def is_turned(orientation: int) -> bool:
+    """Whether an EXIF orientation swaps width and height."""
+    return orientation in (5, 6, 7, 8)
 
 
 def turned_upright(image: Image.Image, orientation: int) -> Image.Image:

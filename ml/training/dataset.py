@@ -105,11 +105,12 @@ class FeatureInputs:
 
 
 class ImageReader:
-    """Images of a store at a model's size."""
+    """Images of a store at a model's size, by one version of the preprocessing."""
 
-    def __init__(self, store: FileStore, image_size: int) -> None:
+    def __init__(self, store: FileStore, image_size: int, version: int = PREPROCESSING_VERSION) -> None:
         self.store = store
         self.image_size = image_size
+        self.version = version
 
     def read(self, sha256: str) -> Pixels:
         """Pixels of one image, uint8 (H, W, 3).
@@ -118,7 +119,7 @@ class ImageReader:
             ManifestError: The image is not in the store or cannot be decoded.
         """
         try:
-            return to_model_input(self.store.image(sha256), self.image_size, self.image_size, PREPROCESSING_VERSION)
+            return to_model_input(self.store.image(sha256), self.image_size, self.image_size, self.version)
         except (StoreError, ImageError) as error:
             raise ManifestError(
                 f"an image of the manifest cannot be used: {error}; export the dataset again"

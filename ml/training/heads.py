@@ -22,7 +22,6 @@ from ml.judgements.base import Judgement, Scale
 from ml.training.recipe import Recipe, make_recipe
 
 WEIGHTS_FILE, TRAINING_FILE, EPOCHS_FILE, OOF_FILE = "weights.safetensors", "training.json", "epochs.jsonl", "oof.csv"
-CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 class RunError(VerbError):

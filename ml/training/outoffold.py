@@ -12,7 +12,8 @@ import numpy as np
 from ml.calibration import Calibration
 from ml.events import Progress
 from ml.splits import folds
-from ml.training.loop import Fit, Learner, fit
+from ml.training.learner import Fit, Learner
+from ml.training.loop import fit
 
 # Calibration by fewer rows than this follows single labels.
 MIN_CALIBRATION_ROWS = 30

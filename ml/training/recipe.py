@@ -86,45 +86,101 @@ class Recipe(BaseModel):
         return self
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML as lines of `key: value`: no tags that make objects, no aliases, which can grow without end, no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (`&name`, `*name`) are not read; write the values out", event.start_mark
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name = str(key.value)[:100]
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506  derived from SafeLoader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{source} is not readable: {_plain(error)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{source} is not readable: it is nested too deeply") from error
+    except ValueError as error:  # a number of 5000 digits, a 13th month
+        raise RecipeError(f"{source} is not readable: a value is none: {error}"[:500]) from error
+
+
+def _plain(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without a copy of the text."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)[:300]
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return where + ", ".join(part for part in (error.context, error.problem) if part)[:300]
+
+
+def read_recipe_text(text: str, source: str) -> dict[str, Any]:
+    """Read YAML as a dictionary of recipe keys; nothing in it is executed.
+
+    Args:
+        text: of the recipe.
+        source: what to call it in an error, e.g. its path.
+
+    Raises:
+        RecipeError: It is larger than 1 MiB, not YAML, not a mapping of keys, gives a key twice, or uses aliases or
+            tags of objects.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_RECIPE_BYTES:
+        raise RecipeError(f"{source} is larger than {MAX_RECIPE_BYTES} bytes; a recipe is a short list of keys")
+    content = _read_yaml(text, source)
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise RecipeError(f"{source} must hold `key: value` lines, one per recipe key")
+    return content
+
+
 def read_recipe_file(path: Path) -> dict[str, Any]:
     """Read a YAML recipe as a dictionary of keys.
 
     Raises:
-        RecipeError: The file is missing, too large, not YAML, or not a mapping of keys.
+        RecipeError: The file is missing or no plain file, or `read_recipe_text` refuses it.
     """
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes; a recipe is a short list of keys")
-        text = path.read_text(encoding="utf-8")
-        if text.count("*") > 100:
-            raise RecipeError(f"{path} uses YAML aliases; write the values out")
-        content = yaml.safe_load(text)
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"cannot read the recipe {path}: it is not a file")
+        with path.open("rb") as opened:
+            text = opened.read(MAX_RECIPE_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a YAML file: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise RecipeError(f"{path} must hold `key: value` lines, one per recipe key")
-    return content
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not readable: it is not UTF-8 text ({error.reason})") from error
+    return read_recipe_text(text, str(path))
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     """Read `KEY=VALUE` words as recipe keys; values are YAML scalars.
 
     Raises:
-        RecipeError: A word has no `=`.
+        RecipeError: A word has no `=`, or its value is no YAML.
     """
     values: dict[str, Any] = {}
     for word in assignments:
         key, separator, text = word.partition("=")
         if not separator or not key:
             raise RecipeError(f"--set {word!r} must look like KEY=VALUE, for example --set backbone=resnet18")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {word!r}: the value is not readable: {error}") from error
+        values[key.strip()] = _read_yaml(text, f"the value of --set {word[:200]!r}")
     return values
 
 
@@ -148,7 +204,7 @@ def make_recipe(*layers: dict[str, Any]) -> Recipe:
         return Recipe(**merged)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (given {item['input']!r})"
+            f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']} (given {repr(item['input'])[:100]})"
             for item in error.errors()
         )
         raise RecipeError(problems) from error

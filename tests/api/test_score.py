@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
+from PIL import Image
 from sqlmodel import Session, col, select
 
 from db.engine import session_scope
@@ -22,6 +24,29 @@ from tests.conftest import client_of, environment
 from tests.tiny_model import BRIGHT, activate, picture, register_bundle
 
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)
+
+
+JPEG = picture(120, media="JPEG", size=64)
+PNG_HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+BAD_PICTURES: dict[str, tuple[bytes, str]] = {
+    "one byte": (b"\xff", "not_an_image"),
+    "a page": (b"<!doctype html><p>404</p>", "not_an_image"),
+    "no pixels": (PNG_HEADER + bytes(8) + b"\x08\x02\0\0\0" + bytes(20), "not_an_image"),
+    "half a JPEG": (JPEG[: len(JPEG) // 2], "truncated"),
+    "a JPEG without its end": (JPEG.removesuffix(b"\xff\xd9"), "truncated"),
+    "a header": (JPEG[:20], "truncated"),
+    "50000 x 50000": (PNG_HEADER + (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(20), "too_many_pixels"),
+    "13000 x 13000": (PNG_HEADER + (13_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(20), "too_many_pixels"),
+    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "format_not_allowed"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0", "format_not_allowed"),
+    "PDF": (b"%PDF-1.7", "format_not_allowed"),
+    "TIFF": (b"II*\0\x08\0\0\0", "format_not_allowed"),
+    "BMP": (b"BM" + bytes(60), "format_not_allowed"),
+    "ICO": (b"\0\0\1\0\1\0", "format_not_allowed"),
+    "PPM": (b"P6\n1 1\n255\n\0\0\0", "format_not_allowed"),
+    "FITS": (b"SIMPLE  =                    T", "format_not_allowed"),
+    "PSD": (b"8BPS\0\1" + bytes(20), "format_not_allowed"),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -170,6 +195,23 @@ class TestUnscored:
         after = fresh(session, webcam)
         assert (after.ai_rating, after.ai_model_version, after.last_image_hash) == (None, None, None)
         assert snapshots_of(session, webcam) == []
+
+    @pytest.mark.parametrize(
+        ("bad", "reason"), BAD_PICTURES.items(), ids=lambda value: value if isinstance(value, str) else ""
+    )
+    def test_every_bad_picture_has_its_word(self, scoring: httpx.Client, bad: str, reason: tuple[bytes, str]) -> None:
+        data, word = reason
+        body = scoring.post("/v1/score", content=data, headers={"Content-Type": "image/jpeg"}).json()
+        assert (body["pathTaken"], body["rawScore"]) == ("unscored", None)
+        assert body["reason"].split(":")[0] == word
+
+    @pytest.mark.parametrize("mode", ["CMYK", "1", "P", "LA", "I;16"])
+    def test_unusual_pictures_are_scored(self, scoring: httpx.Client, mode: str) -> None:
+        buffer = io.BytesIO()
+        fill = {"CMYK": (0, 0, 0, 255), "LA": (0, 255)}.get(mode, 0)
+        Image.new(mode, (40, 40), fill).save(buffer, "JPEG" if mode == "CMYK" else "PNG")
+        body = scoring.post("/v1/score", content=buffer.getvalue()).json()
+        assert (body["pathTaken"], body["rawScore"]) == ("onnx", pytest.approx(0.0, abs=0.02))
 
     def test_a_huge_picture_is_refused_before_it_is_decoded(self, scoring: httpx.Client) -> None:
         header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + b"\0" * 20

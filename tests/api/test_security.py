@@ -2,95 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlmodel import Session, col, select
 
+from api import security
+from api.keyed_route import KeyedRoute, needed_scopes
 from api.main import create_app
 from api.routes.system import ASSETS_PATH, OPEN_PATHS
-from api.security import CACHE_S, KeyCache
+from api.security import CACHE_S, Caller, KeyCache, require
 from db.queries import access
 from db.tables import ApiKey
-from tests.conftest import client_of
+from db.tables.access import Scope
+from tests.conftest import client_of, serving
 
 PATH_VALUES = {
     "webcam_id": "1", "snapshot_id": "1", "rater": "ana", "dataset_id": "1", "name": "full", "run_id": "1",
-    "model_version": "v", "job_id": "1",
+    "model_version": "v", "job_id": "1", "evaluation_id": "1", "key_id": "00000000",
 }  # fmt: skip
+BROKEN = {"content": b'{"broken', "headers": {"Content-Type": "application/json"}}
+"""A body that would be refused with 422, were it read."""
 
 
-def every_route(app: FastAPI) -> list[tuple[str, str]]:
-    """(method, path) of everything that the app answers, mounts by their name."""
-    found = []
+def every_route(app: FastAPI) -> Iterator[tuple[str, str, Any]]:
+    """(method, path, route) of everything that the app answers, mounts by their name."""
     for context in iter_route_contexts(app.routes):
         methods = getattr(context.original_route, "methods", None) or {"GET"}
-        found += [(method, context.path or "") for method in methods]
+        for method in sorted(methods):
+            yield method, context.path or "", context.original_route
+
+
+def keyed_routes(app: FastAPI) -> list[tuple[str, str, list[str]]]:
+    """(method, path with values, scopes needed) of every route but the open ones.
+
+    Raises:
+        AssertionError: A route says not who may use it.
+    """
+    found = []
+    for method, path, route in every_route(app):
+        if path in OPEN_PATHS or path.startswith(ASSETS_PATH):
+            continue
+        assert isinstance(route, KeyedRoute), f"{method} {path} is open to everybody"
+        found.append((method, path.format(**PATH_VALUES), needed_scopes(route)))
     return found
 
 
-def test_every_route_but_the_open_ones_needs_a_key(database: str, anonymous: httpx.Client) -> None:
-    routes = every_route(create_app())
-    assert len(routes) > 30, "the walk finds the routes of included routers"
-    bodies = set()
-    for method, path in routes:
-        if path in OPEN_PATHS or path.startswith(ASSETS_PATH):
-            assert anonymous.get(path).status_code not in (401, 403), path
-            continue
-        for header in ({}, {"Authorization": "Bearer ag_00000000_wrong"}, {"Authorization": "Basic YTpi"}):
-            answer = anonymous.request(method, path.format(**PATH_VALUES), headers=header)
-            assert answer.status_code == 401, (method, path)
-            assert answer.headers["www-authenticate"] == "Bearer"
-            bodies.add((answer.json()["title"], answer.json()["detail"]))
-    assert len(bodies) == 1, "a missing and a wrong key get the same answer"
+@pytest.fixture(scope="module")
+def wrong_headers(api_key: Callable[..., str], database: str) -> dict[str, dict[str, str]]:
+    """Every way to present no valid key."""
+    from db.engine import session_scope
+
+    good = api_key("admin")
+    with session_scope() as session:
+        _, expired = access.add_key(session, name="e", scopes=["admin"], expires_in=timedelta(seconds=-1))
+        row, revoked = access.add_key(session, name="r", scopes=["admin"])
+        access.revoke_key(session, row.key_id)
+    presented = {
+        "malformed": "Bearer ag_1", "unknown": f"Bearer ag_00000000_{'0' * 48}", "expired": f"Bearer {expired}",
+        "revoked": f"Bearer {revoked}", "right id, wrong secret": f"Bearer {good[:-1]}{'0' if good[-1] != '0' else '1'}",
+        "another scheme": f"Basic {good}", "no scheme": good, "empty": "Bearer",
+    }  # fmt: skip
+    return {"none": {}, **{name: {"Authorization": text} for name, text in presented.items()}}
 
 
-def test_every_keyed_operation_says_so_in_its_description(database: str) -> None:
-    description = create_app().openapi()
-    for path, operations in description["paths"].items():
-        for operation in operations.values():
-            assert ("security" in operation) == (path not in OPEN_PATHS), path
-    assert description["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "scope"),
-    [
-        ("POST", "/v1/score", "score"),
-        ("POST", "/v1/score/batch", "score"),
-        ("POST", "/v1/webcams", "ingest"),
-        ("POST", "/v1/snapshots", "ingest"),
-        ("POST", "/v1/snapshots/1/ratings", "rate"),
-        ("DELETE", "/v1/snapshots/1/ratings/ana", "rate"),
-        ("POST", "/v1/datasets", "train"),
-        ("POST", "/v1/training-runs", "train"),
-        ("POST", "/v1/training-runs/register", "train"),
-        ("POST", "/v1/models/v/evaluations", "train"),
-        ("POST", "/v1/models/v/promote", "train"),
-        ("POST", "/v1/models/rollback", "train"),
-        ("POST", "/v1/jobs/1/cancel", "train"),
-    ],
-)
-def test_a_key_without_the_scope_is_403_and_hears_which_one_is_missing(
-    server: str, api_key: Callable[..., str], method: str, path: str, scope: str
+def test_every_route_but_the_open_ones_refuses_what_is_no_valid_key_before_it_reads_a_body(
+    server: str, anonymous: httpx.Client, wrong_headers: dict[str, dict[str, str]]
 ) -> None:
-    others = sorted({"score", "ingest", "rate", "train"} - {scope})
-    for key, is_refused in ((api_key(*others), True), (api_key(scope), False), (api_key("admin"), False)):
-        with client_of(server, key) as client:
-            answer = client.request(method, path)
-        assert (answer.status_code == 403) == is_refused, answer.text
-        if is_refused:
-            assert f"scope '{scope}'" in answer.json()["detail"]
+    routes = keyed_routes(create_app())
+    assert len(routes) > 35, "the walk finds the routes of included routers"
+    bodies = set()
+    for method, path, _ in routes:
+        for name, header in wrong_headers.items():
+            headers = {**BROKEN["headers"], **header}  # type: ignore[dict-item]
+            answer = anonymous.request(method, f"{path}?unknown=1", content=BROKEN["content"], headers=headers)
+            assert answer.status_code == 401, (method, path, name, answer.text)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            bodies.add(tuple(sorted({**answer.json(), "instance": "", "request_id": ""}.items())))
+    assert len(bodies) == 1, "nobody is told what was wrong with a key"
+
+
+def test_a_key_that_lacks_the_scope_is_403_before_its_body_is_read(server: str, api_key: Callable[..., str]) -> None:
+    routes = keyed_routes(create_app())
+    assert {scope for _, _, scopes in routes for scope in scopes} == set(Scope)
+    for given in Scope:
+        with client_of(server, api_key(given)) as client:
+            for method, path, scopes in routes:
+                if path.endswith("/score") or path.endswith("/batch"):
+                    answer = client.request(method, path, json={"items": []})
+                else:
+                    answer = client.request(method, path, **BROKEN)  # type: ignore[arg-type]
+                is_refused = given != Scope.ADMIN and set(scopes) - {given} != set()
+                assert (answer.status_code == 403) == is_refused, (given, method, path, answer.text)
+                assert answer.status_code != 401
+                if is_refused:
+                    assert f"scope '{scopes[0]}'" in answer.json()["detail"]
+
+
+def test_the_open_routes_need_no_key(anonymous: httpx.Client) -> None:
+    for path in (*OPEN_PATHS, f"{ASSETS_PATH}/swagger-ui.css"):
+        assert anonymous.get(path).status_code == 200, path
+
+
+def test_a_route_that_names_no_scope_cannot_be_added() -> None:
+    router = APIRouter(route_class=KeyedRoute)
+    with pytest.raises(TypeError, match="who may use it"):
+        router.get("/v1/new")(lambda: None)
+    with pytest.raises(ValueError, match="sudo"):
+        require("sudo")
+    app = create_app()
+    app.get("/v1/new")(lambda: None)
+    with pytest.raises(AssertionError, match="GET /v1/new is open"):
+        keyed_routes(app)
+
+
+def test_the_description_says_which_scope_each_operation_needs_and_what_scopes_allow() -> None:
+    app = create_app()
+    description = app.openapi()
+    about = description["components"]["securitySchemes"]["key"]
+    assert about["scheme"] == "bearer"
+    for scope in Scope:
+        assert f"`{scope}`: {scope.allows}" in about["description"]
+    for method, path, route in every_route(app):
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
+            continue
+        operation = description["paths"][path][method.lower()]
+        if path in OPEN_PATHS:
+            assert "security" not in operation
+        else:
+            assert operation["security"] == [{"key": needed_scopes(route)}], path
+            assert "Needs a" in operation["description"]
 
 
 def test_any_key_may_read(server: str, api_key: Callable[..., str]) -> None:
     with client_of(server, api_key("rate")) as client:
-        for path in ("webcams", "snapshots", "datasets", "training-runs", "models", "jobs"):
+        for path in ("webcams", "snapshots", "datasets", "training-runs", "models", "models/activations", "jobs"):
             assert client.get(f"/v1/{path}").status_code == 200
+
+
+def test_no_route_changes_the_scopes_of_a_key() -> None:
+    description = create_app().openapi()
+    methods = {method for operations in description["paths"].values() for method in operations}
+    assert methods == {"get", "post", "delete"}
+    taking = [name for name, schema in description["components"]["schemas"].items()
+              if name.endswith("Body") and "scopes" in schema["properties"]]  # fmt: skip
+    assert taking == ["KeyBody"]
+
+
+def ask(cache: KeyCache, presented: str) -> Caller | None:
+    return asyncio.run(cache.caller(presented))
 
 
 class TestKeyCache:
@@ -99,24 +167,40 @@ class TestKeyCache:
         session.commit()
         now = [100.0]
         cache = KeyCache(clock=lambda: now[0])
-        assert cache.caller(key) is not None
+        assert ask(cache, key) is not None
         access.revoke_key(session, row.key_id)
         session.commit()
         now[0] += CACHE_S - 0.01
-        assert cache.caller(key) is not None
+        assert ask(cache, key) is not None
         now[0] += 0.01
         assert CACHE_S <= 5
-        assert cache.caller(key) is None
+        assert ask(cache, key) is None
+
+    def test_a_revocation_by_another_process_reaches_a_server_within_five_seconds(self, session: Session) -> None:
+        row, key = access.add_key(session, name="elsewhere", scopes=["score"])
+        session.commit()
+        now = [100.0]
+        app = create_app()
+        app.state.keys = KeyCache(clock=lambda: now[0])
+        with serving(app) as address, client_of(address, key) as client:
+            assert client.get("/v1/webcams").status_code == 200
+            code = (
+                "from db.engine import session_scope; from db.queries import access\n"
+                f"with session_scope() as session: access.revoke_key(session, {row.key_id!r})"
+            )
+            subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+            now[0] += 5
+            assert client.get("/v1/webcams").status_code == 401
 
     def test_a_key_ends_when_it_expires_even_while_cached(self, session: Session) -> None:
         _, key = access.add_key(session, name="short", scopes=["score"], expires_in=timedelta(hours=1))
         session.commit()
         cache = KeyCache(clock=lambda: 0.0)
-        assert cache.caller(key) is not None
+        assert ask(cache, key) is not None
         digest, (until, caller) = next(iter(cache._known.items()))
         past = datetime.now(UTC) - timedelta(seconds=1)
         cache._known[digest] = (until, type(caller)(caller.key_id, caller.name, caller.scopes, past))
-        assert cache.caller(key) is None
+        assert ask(cache, key) is None
 
     def test_use_is_noted_once_a_minute_at_most(self, session: Session) -> None:
         row, key = access.add_key(session, name="noted", scopes=["score"])
@@ -127,29 +211,55 @@ class TestKeyCache:
             return session.exec(select(ApiKey.last_used_at).where(col(ApiKey.key_id) == row.key_id)).one()
 
         assert last_used() is None
-        KeyCache().caller(key)
+        ask(KeyCache(), key)
         first = last_used()
         assert first is not None
-        KeyCache().caller(key)
+        ask(KeyCache(), key)
         assert last_used() == first
+        stored = session.get_one(ApiKey, row.id)
+        stored.last_used_at = first - timedelta(seconds=61)
+        session.commit()
+        ask(KeyCache(), key)
+        again = last_used()
+        assert again is not None
+        assert again >= first
+
+    def test_many_requests_at_once_ask_the_database_once_and_a_remembered_key_never(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, key = access.add_key(session, name="crowd", scopes=["score"])
+        session.commit()
+        looked: list[str] = []
+        look_up = security._look_up
+
+        def counted(presented: str) -> Caller | None:
+            looked.append(presented)
+            return look_up(presented)
+
+        monkeypatch.setattr(security, "_look_up", counted)
+
+        async def crowd() -> list[Caller | None]:
+            cache = KeyCache()
+            first = await asyncio.gather(*(cache.caller(key) for _ in range(20)))
+            return [*first, await cache.caller(key)]
+
+        callers = asyncio.run(crowd())
+        assert {each.name for each in callers if each is not None} == {"crowd"}
+        assert (len(callers), looked) == (21, [key])
+
+    def test_one_who_goes_away_spoils_it_for_nobody(self, session: Session) -> None:
+        _, key = access.add_key(session, name="impatient", scopes=["score"])
+        session.commit()
+
+        async def two() -> Caller | None:
+            cache = KeyCache()
+            leaving, staying = (asyncio.create_task(cache.caller(key)) for _ in range(2))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            return await staying
+
+        assert asyncio.run(two()) is not None
 
     @pytest.mark.parametrize("presented", ["", "ag_", "ag_x_\0", "ag__", "ag_a_b_c", "\udce9", "x" * 10_000])
     def test_nonsense_is_no_key(self, database: str, presented: str) -> None:
-        assert KeyCache().caller(presented) is None
-
-
-def test_no_secret_reaches_the_log(server: str, api_key: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
-    key = api_key("score")
-    with client_of(server, key) as client:
-        assert client.get("/v1/jobs?secret=hunter2").status_code == 200
-        client.get("/healthz")  # by the time of its answer, the line about the request before is written
-    log = capfd.readouterr().err
-    assert '"path": "/v1/jobs"' in log
-    assert "test-score" in log
-    assert key not in log
-    assert "hunter2" not in log
-
-
-def test_routes_are_of_the_kind_that_the_walk_understands(database: str) -> None:
-    contexts = list(iter_route_contexts(create_app().routes))
-    assert sum(isinstance(each.original_route, APIRoute) for each in contexts) > 25
+        assert ask(KeyCache(), presented) is None

@@ -53,12 +53,29 @@ class TestWebcams:
             client.post("/v1/webcams", json={"source": source, "external_id": str(number)}).json()["id"]
             for number in range(5)
         ]
-        seen, after = [], 0
-        while after is not None:
-            page = client.get("/v1/webcams", params={"source": source, "limit": 2, "after_id": after}).json()
+        seen: list[int] = []
+        cursor: dict[str, int] | None = {}
+        while cursor is not None:
+            page = client.get("/v1/webcams", params={"source": source, "limit": 2, **cursor}).json()
             seen += [each["id"] for each in page["items"]]
-            after = page["next_after"]
+            cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] is not None else None
         assert seen == made
+
+    @pytest.mark.parametrize("sort", ["oldest", "newest"])
+    def test_a_webcam_added_meanwhile_moves_no_page(self, client: httpx.Client, sort: str) -> None:
+        source = uuid.uuid4().hex
+
+        def add(number: int) -> int:
+            body = {"source": source, "external_id": str(number)}
+            return int(client.post("/v1/webcams", json=body).json()["id"])
+
+        made = [add(number) for number in range(4)]
+        params = {"source": source, "limit": 2, "sort": sort}
+        first = client.get("/v1/webcams", params=params).json()
+        add(4)
+        second = client.get("/v1/webcams", params={**params, "cursor": first["next_cursor"]}).json()
+        seen = [each["id"] for each in first["items"] + second["items"]]
+        assert seen == (made if sort == "oldest" else made[::-1])
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -164,10 +181,13 @@ class TestSnapshots:
             return [each["id"] for each in page["items"]]
 
         assert listed() == ids
+        assert listed(sort="newest") == ids[::-1]
+        assert listed(captured_from=WHEN) == ids
+        assert listed(captured_before=WHEN) == []
         assert listed(phase="sunset") == [ids[0], ids[2]]
         assert (listed(rated=True), listed(rated=False)) == ([ids[0]], ids[1:])
-        assert listed(limit=1, after_id=ids[0]) == [ids[1]]
-        assert client.get("/v1/snapshots", params={"limit": 501}).status_code == 422
+        assert listed(limit=1, cursor=ids[0]) == [ids[1]]
+        assert client.get("/v1/snapshots", params={"limit": 201}).status_code == 422
 
 
 class TestRatings:
@@ -182,7 +202,7 @@ class TestRatings:
         assert state(client.post(url, json={"rater": "ben", "rating": 3})) == (3.5, 2)
         assert state(client.post(url, json={"rater": "ana", "rating": 5})) == (4.0, 2)
         assert state(client.post(url, json={"rater": "eve", "rating": None, "is_sunset": False})) == (4.0, 2)
-        verdicts = {each["user_session_id"]: each["rating"] for each in client.get(url).json()}
+        verdicts = {each["user_session_id"]: each["rating"] for each in client.get(url).json()["items"]}
         assert verdicts == {"ana": 5, "ben": 3, "eve": None}
         assert state(client.delete(f"{url}/ana")) == (3.0, 1)
         assert client.delete(f"{url}/ana").status_code == 404
@@ -209,6 +229,12 @@ class TestRatings:
         assert "1, 2, 3, 4 or 5" in answer.json()["detail"]
         assert '"is_sunset": false' in answer.json()["detail"]
         assert session.exec(select(RatingEvent).where(col(RatingEvent.snapshot_id) == snapshot_id)).all() == []
+
+    def test_the_same_verdict_sent_again_changes_nothing(self, client: httpx.Client, snapshot_id: int) -> None:
+        url = f"/v1/snapshots/{snapshot_id}/ratings"
+        first, second = (client.post(url, json={"rater": "ana", "rating": 4}).json() for _ in range(2))
+        assert first == second
+        assert len(client.get(url).json()["items"]) == 1
 
     def test_an_unknown_snapshot_is_404(self, client: httpx.Client) -> None:
         body = {"rater": "ana", "rating": 4}

@@ -72,20 +72,20 @@ class TestHealth:
         with (
             environment(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/none"),
             serving(create_app()) as address,
-            client_of(address, "ag_00000000_x") as client,
+            client_of(address, f"ag_00000000_{'0' * 48}") as client,
         ):
             assert client.get("/healthz").status_code == 200
             ready, score = client.get("/readyz"), client.post("/v1/score", content=picture(1))
             metrics = client.get("/metrics")
         assert (ready.status_code, ready.json()["errors"]) == (503, ["the database does not answer"])
         assert (score.status_code, score.headers["retry-after"]) == (503, "1")
-        assert "afterglow_database_up 0.0" in metrics.text
+        assert metrics.status_code == 503
         assert "secret" not in ready.text + score.text
 
-    def test_counters(self, client: httpx.Client, anonymous: httpx.Client) -> None:
+    def test_counters(self, client: httpx.Client) -> None:
         client.post("/v1/score", content=picture(1))
         client.get("/v1/webcams/999999")
-        text = anonymous.get("/metrics").text
+        text = client.get("/metrics").text
         route = r'method="GET",route="/v1/webcams/\{webcam_id\}",status="404"'
         assert re.search(rf"afterglow_http_requests_total\{{{route}\}} [1-9]", text)
         assert re.search(r'afterglow_scores_total\{kind="rating",path_taken="unscored"\} [1-9]', text)
@@ -279,13 +279,6 @@ class TestFaults:
         assert answer.status_code == 409, answer.text
         rows = session.exec(select(RatingEvent).where(col(RatingEvent.snapshot_id) == snapshot["id"])).all()
         assert rows == []
-
-
-def test_only_named_hosts_are_answered_where_they_are_named(database: str) -> None:
-    app = create_app(ApiSettings(trusted_hosts="api.example.org"))
-    with serving(app) as address, client_of(address) as client:
-        assert client.get("/healthz").status_code == 400
-        assert client.get("/healthz", headers={"Host": "api.example.org"}).status_code == 200
 
 
 def test_counters_of_two_apps_do_not_mix() -> None:

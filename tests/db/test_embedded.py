@@ -7,19 +7,22 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, text
 
 from db import postgres_binaries
 from db.embedded import EmbeddedPostgres, running_url
 from db.postgres_binaries import WHEEL_PACKAGE, find_binaries
-from db.shared_service import Account, EmbeddedServiceError, wait_until_gone
+from db.processes import SERVICE_ENV, Account, process_commands, wait_until_gone
+from db.shared_service import EmbeddedServiceError
+from tests.db.conftest import run_sql, start_from
 
+pytestmark = pytest.mark.embedded
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 
 USER = """
@@ -61,16 +64,6 @@ def let_go(user: subprocess.Popen[str]) -> None:
     assert user.returncode == 0
 
 
-def run_sql(url: str, sql: str) -> list[tuple[Any, ...]]:
-    engine = create_engine(url)
-    try:
-        with engine.begin() as connection:
-            result = connection.execute(text(sql))
-            return [tuple(row) for row in result] if result.returns_rows else []
-    finally:
-        engine.dispose()
-
-
 def test_first_start_makes_a_private_server_that_the_last_release_stops(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,8 +93,8 @@ def test_first_start_makes_a_private_server_that_the_last_release_stops(
     assert not list(data_dir.glob("postgres.new-*"))
 
 
-def test_a_second_process_reuses_the_server_and_the_last_one_stops_it(data_dir: Path) -> None:
-    postgres = EmbeddedPostgres(data_dir)
+def test_a_second_process_reuses_the_server_and_the_last_one_stops_it(made: Path, data_dir: Path) -> None:
+    postgres = start_from(made, data_dir)
     postgres.acquire()
     [server] = postgres._server_pids()
     other = start_user(data_dir)
@@ -112,7 +105,8 @@ def test_a_second_process_reuses_the_server_and_the_last_one_stops_it(data_dir: 
     assert running_url(data_dir) is None
 
 
-def test_a_killed_user_does_not_keep_the_server_from_being_stopped(data_dir: Path) -> None:
+def test_a_killed_user_does_not_keep_the_server_from_being_stopped(made: Path, data_dir: Path) -> None:
+    start_from(made, data_dir)
     other = start_user(data_dir)
     server = server_pid_seen_by(other)
     other.kill()
@@ -132,8 +126,8 @@ def test_four_processes_on_an_empty_directory_make_one_cluster_and_one_server(da
     assert running_url(data_dir) is None
 
 
-def test_after_the_server_was_killed_it_starts_again_with_its_rows(data_dir: Path) -> None:
-    with EmbeddedPostgres(data_dir) as postgres:
+def test_after_the_server_was_killed_it_starts_again_with_its_rows(made: Path, data_dir: Path) -> None:
+    with start_from(made, data_dir) as postgres:
         run_sql(postgres.url, "CREATE TABLE kept AS SELECT 7 AS n")
         for start_again in (postgres.acquire, postgres.ensure):
             [server] = postgres._server_pids()
@@ -144,14 +138,14 @@ def test_after_the_server_was_killed_it_starts_again_with_its_rows(data_dir: Pat
             assert run_sql(postgres.url, "SELECT n FROM kept") == [(7,)]
 
 
-def test_lock_files_that_name_a_foreign_process_do_not_stop_the_start(data_dir: Path) -> None:
-    with EmbeddedPostgres(data_dir) as postgres:
+def test_lock_files_that_name_a_foreign_process_do_not_stop_the_start(made: Path, data_dir: Path) -> None:
+    with start_from(made, data_dir) as postgres:
         [server] = postgres._server_pids()
         os.kill(server, signal.SIGKILL)
         assert wait_until_gone([server], 5.0)
         pid_file = data_dir / "postgres" / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
-        for content in ("\n".join([str(os.getpid()), *lines[1:]]) + "\n", "12", ""):
+        for content in ("\n".join([str(os.getpid()), *lines[1:]]) + "\n", "\n".join(lines[:5]) + "\n", "12", ""):
             pid_file.write_text(content)
             socket_lock = postgres._socket_dir() / ".s.PGSQL.5432.lock"
             socket_lock.write_text(f"{os.getpid()}\n")
@@ -160,16 +154,8 @@ def test_lock_files_that_name_a_foreign_process_do_not_stop_the_start(data_dir: 
             postgres._stop()
 
 
-def test_a_cluster_of_another_version_is_refused_in_plain_words(data_dir: Path) -> None:
-    (data_dir / "postgres").mkdir()
-    (data_dir / "postgres" / "PG_VERSION").write_text("12\n")
-    (data_dir / "postgres.password").write_text("x\n")
-    with pytest.raises(EmbeddedServiceError, match="made by Postgres 12, the installed one is"):
-        EmbeddedPostgres(data_dir).acquire()
-
-
-def test_a_failed_start_tells_the_reason_the_log_and_the_cure(data_dir: Path) -> None:
-    with EmbeddedPostgres(data_dir):
+def test_a_failed_start_tells_the_reason_the_log_and_the_cure(made: Path, data_dir: Path) -> None:
+    with start_from(made, data_dir):
         pass
     with (data_dir / "postgres" / "postgresql.auto.conf").open("a") as settings:
         settings.write("work_mem = 'a lot'\n")
@@ -241,3 +227,42 @@ def test_a_missing_wheel_names_what_to_install(data_dir: Path, monkeypatch: pyte
     monkeypatch.setattr(postgres_binaries, "WHEEL_PACKAGE", "no_such_wheel")
     with pytest.raises(EmbeddedServiceError, match=r"afterglow\[embedded\]"):
         EmbeddedPostgres(data_dir).acquire()
+
+
+def test_after_a_kill_of_the_server_and_all_its_processes_it_starts_with_its_rows(made: Path, data_dir: Path) -> None:
+    with start_from(made, data_dir) as postgres:
+        run_sql(postgres.url, "CREATE TABLE kept AS SELECT 7 AS n")
+        busy = psycopg.connect(postgres.url.replace("+psycopg", ""))
+        try:
+            busy.execute("INSERT INTO kept VALUES (8)")
+            [server] = postgres._server_pids()
+            title = f"postgres: {postgres._marker(data_dir / 'postgres')}:"
+            children = [pid for pid, command in process_commands().items() if command.startswith(title)]
+            assert children
+            for pid in (server, *children):
+                os.kill(pid, signal.SIGKILL)
+            postgres.ensure()
+        finally:
+            busy.close()
+        assert run_sql(postgres.url, "SELECT n FROM kept") == [(7,)], "what was committed, and no more"
+
+
+def test_a_server_that_somebody_started_by_hand_is_left_alone(made: Path, data_dir: Path) -> None:
+    with start_from(made, data_dir) as postgres:
+        binaries = find_binaries(data_dir / "none", None)
+        account = postgres._account(data_dir / "postgres")
+    argv = [str(binaries / "postgres"), "-D", ".", "-k", ".", "-h", ""]
+    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
+    pid_file = data_dir / "postgres" / "postmaster.pid"
+    with subprocess.Popen(
+        argv, cwd=data_dir / "postgres", env=SERVICE_ENV, stderr=subprocess.DEVNULL, **identity
+    ) as other:
+        try:
+            while not pid_file.exists() or len(pid_file.read_text().splitlines()) < 8:
+                assert other.poll() is None
+                time.sleep(0.02)
+            with pytest.raises(EmbeddedServiceError, match=rf"another Postgres \(process {other.pid}\) was started"):
+                EmbeddedPostgres(data_dir).acquire()
+            assert pid_file.exists()
+        finally:
+            other.terminate()

@@ -89,7 +89,8 @@ def _put_in_state(session: Session, state: str) -> int:
 
 
 _SET = {
-    "running": "state='running', lease_owner='w', lease_until=now(), finished_at=NULL",
+    "running": "state='running', lease_owner='w', lease_until=now(), finished_at=NULL, "
+    "attempt=attempt + (state='queued')::int",
     "queued": "state='queued', lease_owner=NULL, lease_until=NULL, finished_at=NULL",
     **{s: f"state='{s}', lease_owner=NULL, lease_until=NULL, finished_at=now()" for s in FINAL_STATES},
 }
@@ -105,6 +106,89 @@ def test_a_job_only_takes_allowed_steps(rolled_back: Session, before: str, after
     else:
         with pytest.raises(DBAPIError, match=r"cannot go from|does not change any more"):
             rolled_back.execute(statement, {"id": job_id})
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "words"),
+    [
+        ("queued", "attempt = 1", "counts an attempt"),
+        ("queued", "state = 'running', lease_owner = 'w', lease_until = now()", "counts an attempt"),
+        ("queued", "state = 'running', lease_owner = 'w', lease_until = now(), attempt = 2", "counts an attempt"),
+        ("running", "attempt = attempt + 1", "counts an attempt"),
+        ("running", "attempt = attempt - 1", "counts an attempt"),
+        ("running", f"{_SET['queued']}, attempt = 0", "counts an attempt"),
+        ("running", f"{_SET['succeeded']}, attempt = attempt + 1", "counts an attempt"),
+        ("queued", "max_attempts = 9", "gets one more attempt"),
+        ("running", "max_attempts = max_attempts + 1", "gets one more attempt"),
+        ("running", f"{_SET['queued']}, max_attempts = max_attempts + 2", "gets one more attempt"),
+        ("queued", "lease_owner = 'w'", "only_running_is_leased"),
+        ("queued", "lease_until = now()", "only_running_is_leased"),
+        ("running", "lease_owner = 'thief'", "changes its owner"),
+        ("running", "lease_owner = NULL", "running_is_leased"),
+        ("running", "lease_until = NULL", "running_is_leased"),
+        ("running", "state = 'succeeded', finished_at = now()", "running_is_leased"),
+        ("running", "state = 'succeeded', lease_owner = NULL, lease_until = NULL", "final_is_finished"),
+        ("running", "finished_at = now()", "final_is_finished"),
+        ("queued", "cancel_requested = true", "neither waits nor starts"),
+        ("stopping", "cancel_requested = false", "cannot be taken back"),
+        ("stopping", _SET["queued"], "neither waits nor starts"),
+        ("running", "progress = 1.5", "progress"),
+        *((state, f"{column} = {value}", "stays what it was submitted as")
+          for state in ("queued", "running")
+          for column, value in (("kind", "'evaluate'"), ("queue", "'default'"), ("params", "'{\"a\": 1}'"),
+                                ("priority", "1"), ("idempotency_key", "'k'"), ("retry_of", "id"),
+                                ("parent_id", "id"), ("run_id", "1"), ("created_at", "now() - interval '1 day'"))),
+    ],
+)  # fmt: skip
+def test_no_column_of_a_job_changes_but_by_the_rules(
+    rolled_back: Session, before: str, change: str, words: str
+) -> None:
+    job_id = _put_in_state(rolled_back, "running" if before == "stopping" else before)
+    if before == "stopping":
+        jobs.cancel_job(rolled_back, job_id)
+    with pytest.raises(DBAPIError, match=words):
+        rolled_back.execute(text(f"UPDATE jobs SET {change} WHERE id = :id"), {"id": job_id})
+
+
+@pytest.mark.parametrize("state", FINAL_STATES)
+@pytest.mark.parametrize("change", ["reason = 'other'", "result = '{}'", "progress = 0", "cancel_requested = true"])
+def test_a_finished_job_never_changes(rolled_back: Session, state: str, change: str) -> None:
+    job_id = _put_in_state(rolled_back, state)
+    with pytest.raises(DBAPIError, match="does not change any more"):
+        rolled_back.execute(text(f"UPDATE jobs SET {change} WHERE id = :id"), {"id": job_id})
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM jobs", "TRUNCATE jobs CASCADE"])
+def test_a_job_is_never_removed(rolled_back: Session, statement: str) -> None:
+    _put_in_state(rolled_back, "queued")
+    with pytest.raises(DBAPIError, match="append-only"):
+        rolled_back.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "born",
+    [
+        "'running', 1, false, 'w', now(), NULL",
+        "'succeeded', 0, false, NULL, NULL, now()",
+        "'queued', 1, false, NULL, NULL, NULL",
+        "'queued', 0, true, NULL, NULL, NULL",
+    ],
+)
+def test_a_job_begins_queued(rolled_back: Session, born: str) -> None:
+    with pytest.raises(DBAPIError, match="begins queued"):
+        rolled_back.execute(
+            text(
+                "INSERT INTO jobs (kind, queue, priority, max_attempts, state, attempt, cancel_requested, lease_owner, "
+                f"lease_until, finished_at) VALUES ('train', 'train', 1, 3, {born})"
+            )
+        )
+
+
+def test_a_job_is_tried_again_by_one_other_at_most(rolled_back: Session) -> None:
+    job_id = _put_in_state(rolled_back, "failed")
+    jobs.add_job(rolled_back, "train", {}, queue="train", max_attempts=3, retry_of=job_id)
+    with pytest.raises(IntegrityError, match="uq_jobs_retry_of"):
+        jobs.add_job(rolled_back, "train", {}, queue="train", max_attempts=3, retry_of=job_id)
 
 
 def test_the_identity_of_a_training_run_never_changes(rolled_back: Session) -> None:

@@ -50,6 +50,25 @@ def test_a_changed_byte_of_the_graph_is_noticed(bundle):
         ({"golden": []}, "no golden images"),
         ({"golden": [{"file": "../../etc/passwd", "expected": {}}]}, "outside of golden/"),
         ({"golden": [{"file": "golden/gradient.png", "expected": {}}]}, "must state raw_score"),
+        ({"format": "1"}, "format '1'"),
+        ({"scale": [0, 5, 9]}, "states it wrongly: scale"),
+        ({"scale": [5, 0]}, "states scale wrongly"),
+        ({"scale": [0, 1e300]}, "states scale wrongly"),
+        ({"scale": "0..5"}, "states it wrongly: scale"),
+        ({"input_size": [16, 2**40]}, "states input_size wrongly"),
+        ({"input_size": [16, 0]}, "states input_size wrongly"),
+        ({"input_size": ["16", 16]}, "states it wrongly: input_size"),
+        ({"kind_version": True}, "states it wrongly: kind_version"),
+        ({"outputs": []}, "states outputs wrongly"),
+        ({"outputs": ["raw_score", "raw_score"]}, "states outputs wrongly"),
+        ({"outputs": ["raw score", "x" * 100]}, "states outputs wrongly"),
+        ({"model_version": "../x"}, "may hold letters"),
+        ({"model_sha256": "0"}, "states model_sha256 wrongly"),
+        ({"threshold_policy": []}, "states it wrongly: threshold_policy"),
+        ({"golden": [{"file": "golden/gradient.png", "expected": {"raw_score": None}}]}, "states it wrongly: golden"),
+        ({"golden": [{"file": "golden/x.png", "expected": {}}] * 101}, "101 golden images"),
+        ({"notes": "a\0b"}, "NUL"),
+        ({"notes": "\ud800"}, "half a character"),
     ],
     ids=str,
 )
@@ -63,6 +82,42 @@ def test_a_description_that_is_not_json_is_refused(bundle):
     (bundle / "bundle.json").write_text("{")
     with pytest.raises(BundleError, match="not JSON"):
         load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"format": 1, "scale": [0, NaN]}', "NaN is not a number"),
+        ('{"format": 1, "scale": [0, -Infinity]}', "-Infinity is not a number"),
+        ('{"format": 1, "scale": [0, 1e400]}', "1e400 is too large"),
+        ('{"format": 1, "format": 1}', "twice"),
+        ('{"format": ' + "9" * 5000 + "}", "not JSON"),
+        ('{"format": ' + "[" * 100_000 + "}", "nested too deeply"),
+        ("[]", "one JSON object"),
+        (" " * (4 << 20) + "{}", "larger than"),
+        ("", "not JSON"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_that_no_bundle_writes_is_refused(bundle, text, reason):
+    (bundle / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=reason):
+        load_bundle(bundle)
+
+
+def test_every_golden_image_is_the_one_that_was_described(bundle, tmp_path):
+    # A bundle from before the hashes were written has none, and loads.
+    old = load_bundle(bundle)
+    assert [golden.sha256 for golden in old.golden] == [None] * 3
+    facts = json.loads((bundle / "bundle.json").read_text())
+    images = {golden.file: (bundle / golden.file).read_bytes() for golden in old.golden}
+    write_bundle(tmp_path / "new", facts, (bundle / "model.onnx").read_bytes(), images)
+    new = load_bundle(tmp_path / "new")
+    assert all(golden.sha256 is not None for golden in new.golden)
+    path = tmp_path / "new" / new.golden[1].file
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(BundleError, match=f"{new.golden[1].file} is not the image that bundle.json names"):
+        load_bundle(tmp_path / "new")
 
 
 def test_facts_of_a_later_release_are_passed_over(bundle):

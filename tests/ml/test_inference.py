@@ -53,12 +53,21 @@ class TestScores:
             scorer.run(np.zeros((1, 31, 32, 3), dtype=np.uint8))
 
 
+def forget_golden_hashes(directory):
+    """Make the bundle one from before they were written."""
+    facts = json.loads((directory / "bundle.json").read_text())
+    for golden in facts["golden"]:
+        del golden["sha256"]
+    (directory / "bundle.json").write_text(json.dumps(facts))
+
+
 class TestRefusal:
     def test_the_self_test_notices_another_golden_image(self, exported, tmp_path):
         bundle = shutil.copytree(exported.directory, tmp_path / "bundle")
         # One that is neither 0 nor 1, where calibration is cut off, gets the picture of another.
         inside = next(each for each in load_bundle(bundle).golden if 0.05 < each.expected["raw_score"] < 0.95)
         (bundle / inside.file).write_bytes(picture(250))
+        forget_golden_hashes(bundle)
         with pytest.raises(BundleError, match=f"self-test failed: {inside.file} gives"):
             Scorer.load(bundle)
 
@@ -68,6 +77,9 @@ class TestRefusal:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 0xFF
         path.write_bytes(bytes(data))
+        with pytest.raises(BundleError, match="its sha256 differs"):
+            Scorer.load(bundle)
+        forget_golden_hashes(bundle)
         with pytest.raises(BundleError, match="self-test failed"):
             Scorer.load(bundle)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -88,13 +90,15 @@ def run_module(module: str, *arguments: object) -> tuple[int, list[dict[str, Any
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def train_in_process(dataset: TinyDataset, out: Path, **keys: Any) -> dict[str, Any]:
-    """Train in this process; returns training.json's content."""
+def train_in_process(
+    dataset: TinyDataset, out: Path, resume: Path | None = None, attempt: str = "1", **keys: Any
+) -> dict[str, Any]:
+    """Train in this process, with a checkpoint after every epoch; returns training.json's content."""
     from ml.train import train
 
     recipe = write_recipe(out.with_name(out.name + ".json"), **keys)
     cache = dataset.directory / "cache"
-    return train("rating", dataset.manifest, recipe, dataset.store, cache, out)
+    return train("rating", dataset.manifest, recipe, dataset.store, cache, out, resume, attempt, 0.0)
 
 
 def run_train(dataset: TinyDataset, out: Path, cache: Path, **keys: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -112,3 +116,27 @@ def run_export(dataset: TinyDataset, run: Path, out: Path, version: str) -> tupl
         "ml.export_onnx", "--run", run, "--version", version, "--store", dataset.store,
         "--manifest", dataset.manifest, "--out", out,
     )  # fmt: skip
+
+
+def train_and_kill(
+    dataset: TinyDataset, out: Path, resume: Path, attempt: str, fit: str, epoch: int, **keys: Any
+) -> list[dict[str, Any]]:
+    """Train in a fresh process and kill it, with all its children, in the middle of the epoch after a checkpoint."""
+    recipe = write_recipe(out.with_name(out.name + ".json"), **keys)
+    arguments = (
+        fit, epoch, "--kind", "rating", "--manifest", dataset.manifest, "--recipe", recipe, "--store", dataset.store,
+        "--cache", dataset.directory / "cache", "--out", out, "--resume", resume, "--attempt", attempt,
+        "--checkpoint-s", 0,
+    )  # fmt: skip
+    events: list[dict[str, Any]] = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.ml.held_training", *(str(each) for each in arguments)],
+        stdout=subprocess.PIPE, start_new_session=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        for line in child.stdout:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "held":
+                os.killpg(child.pid, signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL, events[-1:]
+    return events

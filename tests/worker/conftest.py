@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from db.tables import Job
 from ml.demo.sky import make_frames, make_webcams, render, to_jpeg
 from ml.images.store import FileStore
 from ml.training.recipe import Recipe, make_recipe, read_recipe_file
+from tests.conftest import environment
 
 DEBUG_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "debug.yaml"
 TOY_DISTRIBUTION = {
@@ -79,12 +81,17 @@ def toy_kind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running(
-    database: str, store: FileStore, toy_kind: None, tmp_path_factory: pytest.TempPathFactory
+    database: str, store: FileStore, toy_kind: None, redis_url: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """Dispatcher and Celery worker over a private Redis, on the module's database."""
-    from worker.up import running_services
+    """Dispatcher and Celery worker over a private Redis or the one given, on the module's database."""
+    from worker.services import running_jobs, running_services
 
-    with running_services(jobs=True):
+    with ExitStack() as stack:
+        if redis_url:
+            stack.enter_context(environment(REDIS_URL=redis_url))
+        services = stack.enter_context(running_services(jobs=True))
+        if not services.runs_jobs:  # on services of somebody else, that is left to somebody else's workers
+            stack.enter_context(running_jobs(services))
         yield Running(store, tmp_path_factory.mktemp("frames"))
 
 

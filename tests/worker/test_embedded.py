@@ -1,6 +1,7 @@
 """The private Redis: real binary, real processes."""
 
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -12,9 +13,12 @@ import pytest
 import redis
 from kombu import Connection
 
-from db.shared_service import EmbeddedServiceError, wait_until_gone
+from db.processes import wait_until_gone
+from db.shared_service import EmbeddedServiceError
 from worker import embedded
 from worker.embedded import EmbeddedRedis
+
+pytestmark = pytest.mark.embedded
 
 
 @pytest.fixture
@@ -110,3 +114,33 @@ def test_an_old_server_on_the_path_is_passed_over(data_dir: Path, monkeypatch: p
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{data_dir}:/usr/bin:/bin")
     assert embedded.find_server() == data_dir / "valkey-server"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+class TestAsRoot:
+    def test_it_runs_as_an_unprivileged_user_also_on_files_that_root_left(self, data_dir: Path) -> None:
+        data_dir.chmod(0o755)
+        (data_dir / "redis" / "appendonlydir").mkdir(parents=True)
+        with EmbeddedRedis(data_dir) as service, redis.Redis.from_url(service.redis_py_url) as client:
+            client.set("key", "kept")
+            [pid] = service._server_pids()
+            assert os.stat(f"/proc/{pid}").st_uid == pwd.getpwnam("nobody").pw_uid
+            assert {path.stat().st_uid for path in (data_dir / "redis").rglob("*")} == {os.stat(f"/proc/{pid}").st_uid}
+
+    def test_under_a_closed_home_it_stays_roots(self, data_dir: Path) -> None:
+        data_dir.chmod(0o700)
+        with EmbeddedRedis(data_dir / "var") as service:
+            [pid] = service._server_pids()
+            assert os.stat(f"/proc/{pid}").st_uid == 0
+            assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+
+
+def test_a_log_that_a_kill_cut_short_is_read_as_far_as_it_goes(data_dir: Path) -> None:
+    with EmbeddedRedis(data_dir) as service, redis.Redis.from_url(service.redis_py_url) as client:
+        client.set("first", "kept")
+        client.set("second", "x" * 100)
+    [log] = [path for path in (data_dir / "redis").rglob("*.aof") if path.stat().st_size > 100]
+    os.truncate(log, log.stat().st_size - 50)
+    with EmbeddedRedis(data_dir) as service, redis.Redis.from_url(service.redis_py_url) as client:
+        assert client.get("first") == b"kept"
+        assert client.get("second") is None

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+import pytest
+
 from db.engine import session_scope
 from db.queries import jobs, models
 from tests.builders import make_version
 from worker.app import app
+from worker.queue import CLOCK_PRIORITY
 from worker.schedule import slot, submit_evaluations
 from worker.settings import worker_settings
 
 
-def test_two_ticks_of_one_slot_submit_one_evaluation_of_the_active_model(database: str) -> None:
+@pytest.fixture(scope="module")
+def version(database: str) -> str:
+    """The active model."""
     with session_scope() as session:
         version = make_version(session).model_version
         models.add_activation(
             session, kind="rating", model_version=version, action="promote", verdict={}, activated_by="test"
         )
+    return version
+
+
+def test_two_ticks_of_one_slot_submit_one_evaluation_of_the_active_model(version: str) -> None:
     day = worker_settings().evaluate_every_h * 3600
     first = submit_evaluations(now_s=10 * day + 1)
     assert submit_evaluations(now_s=10 * day + day / 2) == []
@@ -24,6 +38,55 @@ def test_two_ticks_of_one_slot_submit_one_evaluation_of_the_active_model(databas
     with session_scope() as session:
         job = jobs.get_job(session, job_id)
     assert (job.kind, job.params) == ("evaluate", {"model_version": version, "fresh": True})
+
+
+TICK = """
+import sys
+from worker.schedule import submit_evaluations
+from db.engine import engine
+with engine().connect():
+    print("ready", flush=True)
+sys.stdin.readline()
+print(*submit_evaluations(now_s=float(sys.argv[1])), flush=True)
+"""
+
+
+def test_beats_of_two_processes_at_the_same_moment_submit_one_evaluation(version: str) -> None:
+    """Real processes, all at the line before they submit when they are let go."""
+    now_s = str(20 * worker_settings().evaluate_every_h * 3600 + 5)
+    with ExitStack() as stack:
+        beats = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", TICK, now_s], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for _ in range(3)
+        ]
+        for beat in beats:
+            assert beat.stdout is not None
+            assert beat.stdout.readline() == "ready\n"
+        for beat in beats:
+            assert beat.stdin is not None
+            beat.stdin.write("go\n")
+            beat.stdin.flush()
+        answers = [beat.communicate()[0].splitlines()[-1].split() for beat in beats]
+    assert sum(len(answer) for answer in answers) == 1
+
+
+def test_when_the_clock_stood_still_one_evaluation_catches_up(version: str) -> None:
+    """Ticks come four times a slot; here none came for ten slots."""
+    interval = worker_settings().evaluate_every_h * 3600
+    assert len(submit_evaluations(now_s=30 * interval)) == 1
+    assert [len(submit_evaluations(now_s=40 * interval + tick * interval / 4)) for tick in range(5)] == [1, 0, 0, 0, 1]
+
+
+def test_the_slot_is_of_the_databases_clock(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job_id,) = submit_evaluations()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert submit_evaluations() == []
+    with session_scope() as session:
+        assert jobs.get_job(session, job_id).priority == CLOCK_PRIORITY
 
 
 def test_a_slot_begins_where_the_one_before_it_ends() -> None:

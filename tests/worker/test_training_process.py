@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from db.processes import is_alive
 from db.queries.jobs import Claim
+from tests.conftest import environment
 from worker.jobs import FenceLost, JobCancelled, JobContext, JobFailed
-from worker.training_process import ProcessLost, run_verb
+from worker.training_process import OutOfMemory, ProcessLost, run_verb
 
 VERBS = {
     "done": 'print(\'{"event": "progress", "fraction": 0.5, "message": "half"}\');'
@@ -20,6 +23,15 @@ VERBS = {
     "die": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "silent": "import sys; print('last words', file=sys.stderr)",
     "endless": "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)",
+    "hungry": "import time; held = bytearray(400 << 20); time.sleep(600)",
+    "refused": 'import sys; print(\'{"event": "error", "code": "internal", "message": "MemoryError: "}\'); sys.exit(1)',
+    "family": "import os, subprocess, sys, time; child = subprocess.Popen(['sleep', '600']);"
+    "open(sys.argv[1], 'w').write(str(child.pid)); end = sys.argv[2];"
+    "print('{\"event\": \"done\", \"result\": {}}' if end == 'done' else '', flush=True);"
+    "time.sleep(600) if end == 'stay' else os._exit(3 if end == 'crash' else 0)",
+    "feeder": "import subprocess, sys; held = [subprocess.Popen([sys.executable, '-c', "
+    "'import time; held = bytearray(150 << 20); time.sleep(600)']) for _ in range(3)]; held[0].wait()",
+    "events": 'print(\'{"event": "checkpoint", "file": "a", "epoch": 1}\\n{"event": "done", "result": {}}\')',
     "secrets": "import json, os; print(json.dumps({'event': 'done', 'result': dict(os.environ)}))",
 }
 
@@ -30,6 +42,8 @@ def verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"verb_{name}.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("AFTERGLOW_SECRET", "secret")
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
     return tmp_path
 
 
@@ -48,7 +62,8 @@ def test_the_result_is_what_the_last_line_says(verbs: Path, context: JobContext)
     [
         ("refuse", JobFailed, "no labels"),
         ("break", ProcessLost, "oops"),
-        ("die", ProcessLost, "killed"),
+        ("die", OutOfMemory, r"killed from outside.*smaller image_size"),
+        ("refused", OutOfMemory, r"refused memory: MemoryError.*smaller image_size"),
         ("silent", ProcessLost, "last words"),
     ],
 )
@@ -79,7 +94,56 @@ def test_a_cancel_or_a_lost_fence_ends_the_process(
         os.kill(int(pid_file.read_text()), 0)
 
 
+@pytest.mark.parametrize(
+    "name", ["hungry", "feeder"], ids=["one process", "three processes that are within the limit each"]
+)
+def test_a_verb_that_holds_more_memory_than_it_may_is_ended_and_says_so(
+    verbs: Path, context: JobContext, name: str
+) -> None:
+    with environment(AFTERGLOW_TRAIN_MEMORY_MIB="300"), pytest.raises(OutOfMemory, match=r"held \d+ MiB") as caught:
+        run_verb(context, f"verb_{name}", [], verbs / "log")
+    assert "more than the 300 MiB of AFTERGLOW_TRAIN_MEMORY_MIB. Let it need less" in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["done", "crash", "stay"])
+def test_nothing_that_a_verb_started_outlives_it(verbs: Path, context: JobContext, end: str) -> None:
+    """Its child holds the pipe open when the verb is dead already, and is in its group."""
+    pid_file = verbs / "grandchild"
+    if end == "done":
+        assert run_verb(context, "verb_family", [str(pid_file), end], verbs / "log") == {}
+    elif end == "crash":
+        with pytest.raises(ProcessLost, match="ended with 3"):
+            run_verb(context, "verb_family", [str(pid_file), end], verbs / "log")
+    else:
+        thread = threading.Thread(target=lambda: (_wait_for(pid_file), context.cancelled.set()), daemon=True)
+        thread.start()
+        with pytest.raises(JobCancelled):
+            run_verb(context, "verb_family", [str(pid_file), end], verbs / "log")
+        thread.join()
+    assert not is_alive(int(pid_file.read_text()))
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists() or not path.read_text():
+        threading.Event().wait(0.01)
+
+
+def test_every_event_is_told_in_order_and_an_error_of_the_listener_ends_the_verb(
+    verbs: Path, context: JobContext
+) -> None:
+    heard: list[str] = []
+    run_verb(context, "verb_events", [], verbs / "log", on_event=lambda event: heard.append(event["event"]))
+    assert heard == ["checkpoint", "done"]
+
+    def refuse(event: dict[str, Any]) -> None:
+        raise OSError("the store is full")
+
+    with pytest.raises(OSError, match="the store is full"):
+        run_verb(context, "verb_events", [], verbs / "log", on_event=refuse)
+
+
 def test_no_secret_reaches_the_verb(verbs: Path, context: JobContext) -> None:
-    environment = run_verb(context, "verb_secrets", [], verbs / "log")
-    assert "DATABASE_URL" not in environment
-    assert environment["PYTHONHASHSEED"] == "0"
+    passed = run_verb(context, "verb_secrets", [], verbs / "log")
+    assert "DATABASE_URL" not in passed
+    assert not {name for name in passed if "SECRET" in name or "TOKEN" in name}
+    assert passed["PYTHONHASHSEED"] == "0"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import_app = typer.Typer(help="Bring images and labels in.", no_args_is_help=True)
+from worker.cli.options import Json, KindArgument
+
+if TYPE_CHECKING:
+    from worker.importers.snapshots import ImportReport, Kept, Refusal
+
+import_app = typer.Typer(no_args_is_help=True)
 
 
 @import_app.callback()
 def _imports() -> None:
-    """Bring images and labels in."""
+    """Bring images and labels in.
+
+    Example: afterglow import snapshots labels.csv --images photos/
+    """
 
 
 @import_app.command("snapshots")
@@ -22,62 +31,88 @@ def import_snapshots(
         Path, typer.Argument(help="CSV with image, webcam, phase, captured_at and more.", metavar="FILE.csv")
     ],
     images: Annotated[
-        Path | None, typer.Option("--images", help="Directory of the image paths.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            "--images", help="Directory that the image paths are under; default: all images are URLs.", metavar="DIR"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Import webcam snapshots and their ratings. Importing a file again adds nothing.
 
     Columns: image (a path under DIR, or a URL), webcam, phase (sunrise or sunset), captured_at (ISO 8601 with zone);
     optional: rating (1..5, 0 = not a sunset), rater, label_source, group, title, lat, lng, region, source.
+    A bad row is refused with its reason and never stops the good ones; exit code 1 when every row was refused.
 
     Example: afterglow import snapshots labels.csv --images photos/
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from worker.cli.output import console, print_json, print_table, remarks
+    from worker.cli.errors import WrongInput
+    from worker.cli.output import print_json
+    from worker.cli.progress import counted
     from worker.importers import snapshots
     from worker.places import file_store
-    from worker.up import running_services
+    from worker.services import running_services
 
     if images is not None and not images.is_dir():
-        raise snapshots.ImportRefused(f"--images {images} is not a directory")
-    with running_services(), Progress(
-        TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=remarks
-    ) as bar:  # fmt: skip
-        task = bar.add_task("import", total=None)
-        report = snapshots.import_snapshots(
-            file, images, file_store(), lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        raise WrongInput(f"--images {images} is not a directory")
+    if not file.is_file():
+        raise WrongInput(f"{file} is {'not a file' if file.exists() else 'not there'}: give a CSV file")
+    with running_services(), counted("importing", "rows") as report_progress:
+        report = snapshots.import_snapshots(file, images, file_store(), report_progress)
     if as_json:
         print_json(report.to_json())
     else:
-        console.print(
-            f"{report.rows} rows: {report.imported} imported, {report.known} already known, "
-            f"{len(report.refused)} refused"
-        )
-        console.print(
-            f"added: {report.webcams_added} webcams, {report.snapshots_added} snapshots, {report.ratings_added} ratings"
-        )
-        if report.refused:
-            print_table(("row", "column", "reason"), [(one.row, one.column, one.reason) for one in report.refused[:50]])
-            if len(report.refused) > 50:
-                console.print(f"... and {len(report.refused) - 50} more; --json lists them all")
+        _print_report(report)
     if report.rows and len(report.refused) == report.rows:
         raise typer.Exit(1)
 
 
+def _print_report(report: ImportReport) -> None:
+    from worker.cli.output import console
+
+    if not report.rows:
+        console.print("nothing to import: the file has only its header")
+        return
+    console.print(
+        f"{report.rows} rows: {report.imported} imported, {report.known} already known, {len(report.refused)} refused"
+    )
+    console.print(
+        f"added: {report.webcams_added} webcams, {report.snapshots_added} snapshots, {report.ratings_added} ratings"
+    )
+    _print_rows("refused", report.refused)
+    _print_rows("taken, but a webcam keeps what is stored of it", report.kept)
+
+
+def _print_rows(title: str, rows: Sequence[Refusal | Kept], limit: int = 50) -> None:
+    from worker.cli.output import console, print_table
+
+    if not rows:
+        return
+    console.print(f"{title}:")
+    print_table(("row", "column", "reason"), [(one.row, one.column, one.reason) for one in rows[:limit]])
+    if len(rows) > limit:
+        console.print(f"... and {len(rows) - limit} more; --json lists them all")
+
+
 def export(
-    kind: Annotated[str, typer.Argument(help="Kind of judgement, e.g. rating.")],
-    head: Annotated[str | None, typer.Option(help="Head the targets are for; default: the kind's first.")] = None,
+    kind: KindArgument,
+    head: Annotated[
+        str | None, typer.Option(help="Head the targets are for; default: the kind's first.", metavar="NAME")
+    ] = None,
     min_rating_count: Annotated[int, typer.Option(help="Fewest people who must have judged a snapshot.", min=1)] = 1,
-    as_of: Annotated[datetime | None, typer.Option(help="Labels as they stood then (UTC).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also copy the five files here.", metavar="DIR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the dataset as JSON.")] = False,
+    as_of: Annotated[
+        datetime | None, typer.Option(help="Labels as they stood then, in UTC; default: now.", metavar="TIME")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also copy the five files here; default: only into the store.", metavar="DIR")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Freeze labels as a dataset: manifests, splits and what each gate dropped.
 
-    Example: afterglow export rating --min-rating-count 2 --out dataset/
+    Examples:
+    afterglow export rating --min-rating-count 2 --out dataset/
+    afterglow export rating --as-of 2026-03-01T00:00:00
     """
     import shutil
     from datetime import UTC
@@ -86,15 +121,17 @@ def export(
     from ml.judgements import judgement
     from ml.judgements.base import JudgementError
     from worker.cli.output import console, print_json
+    from worker.cli.progress import working
     from worker.places import file_store
+    from worker.services import running_services
     from worker.stages.export_dataset import export_now
-    from worker.up import running_services
 
     if head is not None and head not in judgement(kind).heads:
         raise JudgementError(f"a {kind} model has no head {head!r}; choose from {', '.join(judgement(kind).heads)}")
+    chosen_head = head or judgement(kind).heads[0]
     moment = as_of.replace(tzinfo=UTC) if as_of is not None and as_of.tzinfo is None else as_of
-    with running_services():
-        dataset = export_now(kind, head or judgement(kind).heads[0], Gates(min_rating_count=min_rating_count), moment)
+    with running_services(), working("exporting"):
+        dataset = export_now(kind, chosen_head, Gates(min_rating_count=min_rating_count), moment)
         if out is not None:
             source = file_store().fetch_directory(dataset.artifact_key, out)
             if source != out:
@@ -108,7 +145,7 @@ def export(
         console.print(line)
 
 
-def count_lines(counts: dict) -> list[str]:  # type: ignore[type-arg]
+def count_lines(counts: dict[str, Any]) -> list[str]:
     """What an export kept and dropped, in words."""
     splits = counts["splits"]
     lines = [

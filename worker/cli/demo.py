@@ -33,7 +33,8 @@ from worker.cli.models import print_report
 from worker.cli.output import console, print_table
 from worker.importers.snapshots import import_snapshots
 from worker.places import file_store
-from worker.up import choose_port, running_services
+from worker.services import running_services
+from worker.up import choose_port
 
 SEED = 20
 MEAN_VOTES = 2.5
@@ -313,13 +314,11 @@ def _place_and_time(frame: Frame) -> dict[str, str]:
 def _show_disagreements(client: httpx.Client) -> None:
     """Rated snapshots on which the model's score and the people's mean are farthest apart."""
     rows: list[dict[str, Any]] = []
-    after = 0
-    while True:
-        page = _get(client, f"/v1/snapshots?rated=true&limit=200&after_id={after}")["items"]
-        if not page:
-            break
-        rows += [row for row in page if row["ai_rating"] is not None and row["calculated_rating"] is not None]
-        after = page[-1]["id"]
+    where: str | None = ""
+    while where is not None:
+        page = _get(client, f"/v1/snapshots?rated=true&limit=200{where}")
+        rows += [row for row in page["items"] if row["ai_rating"] is not None and row["calculated_rating"] is not None]
+        where = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
     if rows:
         console.print(f"   the five farthest apart of {len(rows)}, on the scale 0..5:")
     rows.sort(key=lambda row: -abs(row["ai_rating"] - row["calculated_rating"]))

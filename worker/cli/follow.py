@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from db.engine import session_scope
 from db.queries import jobs
@@ -18,6 +22,49 @@ class JobEndedBadly(Exception):
     """A job failed, died or was cancelled; the message is its reason."""
 
 
+class JobBars(AbstractContextManager["JobBars"]):
+    """A bar for each job on a terminal; elsewhere a plain line when something changed; nothing when quiet."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+        if remarks.is_terminal and not remarks.quiet:
+            self._bars = Progress(
+                TextColumn("{task.fields[title]:<18}"), BarColumn(bar_width=24), TaskProgressColumn(),
+                TimeElapsedColumn(), TextColumn("{task.description}"), console=remarks,
+            )  # fmt: skip
+        self._tasks: dict[int, TaskID] = {}
+        self._said: dict[int, tuple[str, int]] = {}
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def show(self, job: Job) -> None:
+        """Show how far a job is."""
+        assert job.id is not None
+        now = "waiting for a worker" if job.state == "queued" else job.state
+        if job.state == "running":
+            now = job.message or now
+            if job.attempt > 1:
+                now += f" (attempt {job.attempt} of {job.max_attempts})"
+        if self._bars:
+            if job.id not in self._tasks:
+                self._tasks[job.id] = self._bars.add_task(now, total=1.0, title=f"{job.kind} {job.id}")
+            self._bars.update(self._tasks[job.id], completed=job.progress, description=escape(now))
+            return
+        tenth = int(job.progress * 10)
+        if (job.state, tenth) != self._said.get(job.id):
+            self._said[job.id] = (job.state, tenth)
+            remarks.print(f"job {job.id} {job.kind}: {job.progress:.0%} {now}", markup=False)
+
+
 def follow(job_id: int, *, runs_here: bool) -> list[Job]:
     """Show progress of a job and of all jobs that follow from it, until the last has ended.
 
@@ -28,14 +75,11 @@ def follow(job_id: int, *, runs_here: bool) -> list[Job]:
     """
     done: list[Job] = []
     waiting = [job_id]
-    with Progress(
-        TextColumn("{task.fields[kind]:<14}"), BarColumn(bar_width=24), TaskProgressColumn(), TimeElapsedColumn(),
-        TextColumn("{task.description}"), console=remarks,
-    ) as bar:  # fmt: skip
+    with JobBars() as bars:
         while waiting:
             current = waiting.pop(0)
             try:
-                done.append(_follow_one(bar, current))
+                done.append(_follow_one(bars, current))
             except KeyboardInterrupt:
                 _interrupted(current, runs_here)
                 raise
@@ -60,20 +104,14 @@ def _interrupted(job_id: int, runs_here: bool) -> None:
     remarks.print(f"job {job_id} is {state}")
 
 
-def _follow_one(bar: Progress, job_id: int) -> Job:
-    with session_scope() as session:
-        job = jobs.get_job(session, job_id)
-    task = bar.add_task("waiting for a worker", total=1.0, kind=job.kind)
+def _follow_one(bars: JobBars, job_id: int) -> Job:
     while True:
         with session_scope() as session:
             job = jobs.get_job(session, job_id)
-        waits = "waiting for a worker" if job.state == "queued" else job.state
-        bar.update(
-            task, completed=job.progress, description=job.message if job.state == "running" and job.message else waits
-        )
+        bars.show(job)
         if jobs.is_final(job.state):
             break
         time.sleep(POLL_S)
     if job.state != "succeeded":
-        raise JobEndedBadly(f"job {job_id} ({job.kind}) {job.state}: {job.reason}")
+        raise JobEndedBadly(f"job {job_id} ({job.kind}) {job.state}: {job.reason}. See `afterglow jobs show {job_id}`.")
     return job

@@ -7,32 +7,47 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.cli.options import Json, complete_kinds
+
 
 def score(
-    images: Annotated[list[str], typer.Argument(help="Image files or URLs.", metavar="FILE|URL")],
-    kind: Annotated[str, typer.Option(help="Kind of judgement.")] = "rating",
+    images: Annotated[
+        list[str], typer.Argument(help="Image files or URLs.", metavar="FILE|URL...", show_default=False)
+    ],
+    kind: Annotated[str, typer.Option(help="Kind of judgement.", autocompletion=complete_kinds)] = "rating",
     webcam: Annotated[
-        str | None, typer.Option(help="External id of the webcam they come from: also write its rows.")
+        str | None,
+        typer.Option(help="External id of the webcam they come from: also write its rows; default: none.",
+                     metavar="ID"),
     ] = None,
-    source: Annotated[str, typer.Option(help="Source of the webcam.")] = "windy",
-    phase: Annotated[str | None, typer.Option(help="sunrise or sunset.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
-) -> None:
+    source: Annotated[str, typer.Option(help="Source of the webcam.", metavar="NAME")] = "windy",
+    phase: Annotated[
+        str | None, typer.Option(help="sunrise or sunset; default: not known.", metavar="PHASE")
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Score images with the active model. Exit code 1 when one of them could not be scored.
 
-    Example: afterglow score frame.jpg https://example.org/webcam.jpg
+    Examples:
+    afterglow score frame.jpg https://example.org/webcam.jpg
+    afterglow score frame.jpg --webcam 1168874350 --phase sunset --json
     """
     from db.engine import session_scope
     from db.errors import NotFound
     from db.queries import webcams
+    from db.tables.webcams import PHASES
     from ml.judgements import judgement
+    from worker.cli.errors import WrongInput
     from worker.cli.output import print_json, print_table
+    from worker.cli.progress import counted
     from worker.places import bundle_cache, file_store
+    from worker.services import running_services
     from worker.settings import ServingSettings
     from worker.stages import score as stage
-    from worker.up import running_services
 
     about = judgement(kind)
+    if phase is not None and phase not in PHASES:
+        raise WrongInput(f"there is no phase {phase!r}; choose from {', '.join(PHASES)}")
     store = file_store()
     answers: list[dict[str, Any]] = []
     with running_services():
@@ -42,15 +57,17 @@ def score(
         if webcam and known is None:
             raise NotFound(what="webcam", key=f"{source}/{webcam}")
         frame = stage.Frame(webcam_id=known.id if known else None, phase=phase)
-        for name in images:
-            data, problem = _read(name)
-            scored = stage.Scored("unscored", reason=problem) if data is None else stage.score_pixels(served, data)
-            with session_scope() as session:
-                stage.record_score(
-                    session, scored, frame, kind=kind, store=store, data=data,
-                    exploration_share=ServingSettings().exploration_share, writes_snapshots=about.scores_snapshots,
-                )  # fmt: skip
-            answers.append(_answer(name, scored))
+        with counted("scoring", "images") as report:
+            for name in images:
+                data, problem = _read(name)
+                scored = stage.Scored("unscored", reason=problem) if data is None else stage.score_pixels(served, data)
+                with session_scope() as session:
+                    stage.record_score(
+                        session, scored, frame, kind=kind, store=store, data=data,
+                        exploration_share=ServingSettings().exploration_share, writes_snapshots=about.scores_snapshots,
+                    )  # fmt: skip
+                answers.append(_answer(name, scored))
+                report(len(answers), len(images))
     if as_json:
         print_json(answers)
     else:

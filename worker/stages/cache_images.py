@@ -50,7 +50,7 @@ def cache_images(
             data = fetch_image(row.image_path_or_url, allow_hosts=worker_settings().allowed_hosts)
             return row.snapshot_id, store_image(store, data), None
         except FetchError as error:
-            return row.snapshot_id, None, "unreadable" if error.reason == "not_an_image" else "dead-url"
+            return row.snapshot_id, None, "unreadable" if error.reason in ("not_an_image", "compressed") else "dead-url"
         except ImageError:
             return row.snapshot_id, None, "unreadable"
 

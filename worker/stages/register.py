@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import io
 import shutil
-import stat
-import zipfile
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sqlmodel import Session
 
 from db.engine import session_scope
 from db.queries import models
 from db.tables import ModelTrainingRun
-from ml.bundle import Bundle, BundleError, bundle_sha256
-from ml.inference import Scorer
+from ml.bundle import Bundle, BundleError, bundle_sha256, load_bundle
+from ml.bundle_archive import ArchiveError, unpack
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import bundle_key, file_store, work_directory
 from worker.queue import submit
-
-MAX_BUNDLE_BYTES = 2 << 30
-MAX_BUNDLE_FILES = 200
+from worker.training_process import run_verb
 
 
 def run(context: JobContext) -> Finish:
-    """The job `register` of the run `run_id`: parameter `upload`, the store key of a zip with a bundle."""
+    """The job `register` of the run `run_id`: parameter `upload`, the store key of a zip with a bundle.
+
+    The graph is opened by nobody before a fresh process has judged it; nothing of a refused bundle enters the store.
+    """
     store = file_store()
     run_id = context.run_id
     with session_scope() as session:
@@ -33,8 +32,11 @@ def run(context: JobContext) -> Finish:
     directory = work_directory(context.claim.job_id, context.claim.attempt)
     out = directory / "bundle"
     shutil.rmtree(out, ignore_errors=True)
-    unpack(store.read_file(str(context.params["upload"])), out)
-    bundle = check(out, training.kind, training.model_version)
+    try:
+        unpack(io.BytesIO(store.read_file(str(context.params["upload"]))), out)
+    except ArchiveError as error:
+        raise JobFailed(f"the bundle is refused (bad_model): the zip {error}") from error
+    bundle = check(context, out, training, directory / "check_bundle.log")
     digest = bundle_sha256(out)
     store.put_directory(out, bundle_key(digest))
 
@@ -70,49 +72,20 @@ def register_version(session: Session, training: ModelTrainingRun, bundle: Bundl
     session.add(run)
 
 
-def unpack(data: bytes, target: Path) -> None:
-    """Unpack a zip of a bundle, without trusting its names, links or sizes.
+def check(context: JobContext, directory: Path, training: ModelTrainingRun, log_file: Path) -> Bundle:
+    """Judge the bundle in a process of its own, which a graph may crash or fill, and see that it is what the run says.
 
     Raises:
-        JobFailed: It is not such a zip.
+        JobFailed: It is not, or must not be served.
     """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
-        raise JobFailed(f"the upload is not a zip of a bundle: {error}") from error
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len(members) > MAX_BUNDLE_FILES or sum(member.file_size for member in members) > MAX_BUNDLE_BYTES:
-        raise JobFailed(f"the zip has more than {MAX_BUNDLE_FILES} files or {MAX_BUNDLE_BYTES >> 30} GiB")
-    roots = [PurePosixPath(member.filename).parent for member in members if member.filename.endswith("bundle.json")]
-    if len(roots) != 1:
-        raise JobFailed("the zip must hold one bundle.json, with model.onnx and golden/ beside it")
-    for member in members:
-        path = PurePosixPath(member.filename)
-        if (
-            path.is_absolute()
-            or ".." in path.parts
-            or "\\" in member.filename
-            or stat.S_ISLNK(member.external_attr >> 16)
-        ):
-            raise JobFailed(f"the zip holds a name that leaves the bundle: {member.filename!r}")
-        if path.is_relative_to(roots[0]):
-            place = target / path.relative_to(roots[0])
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(archive.read(member))
-
-
-def check(directory: Path, kind: str, model_version: str) -> Bundle:
-    """Load and self-test the bundle, and see that it is what the run says.
-
-    Raises:
-        JobFailed: It is not.
-    """
-    try:
-        bundle = Scorer.load(directory).bundle
-    except BundleError as error:
-        raise JobFailed(f"the bundle is refused: {error}") from error
-    if (bundle.kind, bundle.model_version) != (kind, model_version):
+        run_verb(context, "ml.check_bundle", ["--bundle", str(directory)], log_file)
+        bundle = load_bundle(directory)
+    except (BundleError, JobFailed) as error:
+        raise JobFailed(f"the bundle is refused (bad_model): {error}") from error
+    if (bundle.kind, bundle.model_version) != (training.kind, training.model_version):
         raise JobFailed(
-            f"the bundle is {bundle.kind} {bundle.model_version}, but the run was registered as {kind} {model_version}"
+            f"the bundle is {bundle.kind} {bundle.model_version}, but the run was registered as {training.kind} "
+            f"{training.model_version}"
         )
     return bundle

@@ -1,11 +1,13 @@
 """Score frames with the active model, and write what follows: event, inference, snapshot, webcam.
 
 Route, tick, task and command share this file. Pixels never meet a session: `score_pixels` runs the model,
-`record_score` writes the rows.
+`record_score` writes the rows, `record_scores` those of many attempts in one go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +17,19 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from db.errors import Conflict
-from db.queries import models, webcams
-from db.tables import ModelVersion, Webcam
+from db.queries import models, scoring, webcams
+from db.tables import ModelVersion
 from ml import thresholds
 from ml.bundle import BundleError, bundle_sha256
-from ml.images.decode import ImageError, ImageInfo, read, sha256_of
-from ml.images.store import FileStore, image_key
+from ml.images.decode import ImageError, ImageInfo, inspect, sha256_of
+from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.judgements import judgement
 from worker.settings import ServingSettings
-from worker.stages.capture import CaptureVerdict, capture
+from worker.stages.capture import CaptureVerdict, ScoredFrame, capture
+
+FILES_AT_ONCE = 4
+"""Kept images that are flushed to the disk at the same time."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,29 @@ class Scored:
     event_id: int | None = None
 
 
+@dataclass
+class Attempt:
+    """One attempt to score, before its rows are written."""
+
+    kind: str
+    frame: Frame
+    scored: Scored
+    data: bytes | None
+    """The picture; None where it could not be fetched."""
+    writes_snapshots: bool
+    """The kind's `scores_snapshots`."""
+
+    @property
+    def has_score(self) -> bool:
+        """Whether a model said something, now or before."""
+        return self.scored.path_taken != "unscored"
+
+    @property
+    def writes_webcam(self) -> bool:
+        """Whether it goes into a webcam's columns and through the gate."""
+        return self.frame.webcam_id is not None and self.has_score and self.writes_snapshots
+
+
 def load_served(version: ModelVersion, store: FileStore, cache: Path, threshold: float | None = None) -> Served:
     """Fetch, check, open and self-test the bundle of a version.
 
@@ -91,13 +119,14 @@ def load_served(version: ModelVersion, store: FileStore, cache: Path, threshold:
 def score_pixels(served: Served | None, data: bytes) -> Scored:
     """Run the model on one encoded image. Never raises for a bad image: the answer says why there is no score."""
     try:
-        info, pixels = read(data)
+        if served is None:
+            info = inspect(data)
+            return Scored("unscored", reason="no active model: train and promote one first", info=info,
+                          image_sha256=info.sha256)  # fmt: skip
+        info, pixels = served.scorer.read(data)
     except ImageError as error:
         return Scored("unscored", reason=f"{error.reason}: {error}", image_sha256=sha256_of(data))
-    if served is None:
-        return Scored("unscored", reason="no active model: train and promote one first", info=info,
-                      image_sha256=info.sha256)  # fmt: skip
-    outputs, prediction = served.scorer.score_image(pixels)
+    outputs, prediction = served.scorer.score_input(pixels)
     return _scored("onnx", served, prediction, outputs, info)
 
 
@@ -122,8 +151,10 @@ def unchanged(session: Session, served: Served | None, frame: Frame, data: bytes
     if served is None or frame.webcam_id is None or not served.scorer.judgement.scores_snapshots:
         return None
     webcam = webcams.get_webcam(session, frame.webcam_id)
+    if webcam.ai_model_version != served.model_version or webcam.last_image_hash is None:
+        return None
     digest = sha256_of(data)
-    if webcam.last_image_hash != digest or webcam.ai_model_version != served.model_version:
+    if webcam.last_image_hash != digest:
         return None
     event = webcams.last_scored_event(session, frame.webcam_id)
     if event is None or event.raw_score is None:
@@ -153,71 +184,100 @@ def record_score(
 
     `writes_snapshots` is the kind's `scores_snapshots`. Nothing goes into score columns without a score.
     """
-    webcam = webcams.lock_webcam(session, frame.webcam_id) if frame.webcam_id is not None else None
-    has_score = scored.path_taken != "unscored"
-    if webcam is not None and has_score and writes_snapshots:
-        _write_scores(session, scored, frame, webcam, store, data, exploration_share)
-    event = webcams.add_scoring_event(
-        session,
-        kind=kind,
-        webcam_id=frame.webcam_id,
-        image_sha256=scored.image_sha256,
-        model_version=scored.model_version,
-        raw_score=scored.raw_score if has_score else None,
-        path_taken=scored.path_taken,
-        reason=scored.reason,
-        captured=scored.capture.captured,
-        sampling_probability=scored.capture.sampling_probability,
-        snapshot_id=scored.capture.snapshot_id,
-    )
-    scored.event_id = event.id
+    attempt = Attempt(kind, frame, scored, data, writes_snapshots)
+    record_scores(session, [attempt], store=store, exploration_share=exploration_share)
     return scored
 
 
-def _write_scores(
-    session: Session,
-    scored: Scored,
-    frame: Frame,
-    webcam: Webcam,
-    store: FileStore,
-    data: bytes | None,
-    exploration_share: float,
+def record_scores(session: Session, attempts: Sequence[Attempt], *, store: FileStore, exploration_share: float) -> None:
+    """Write several attempts in one go, as `record_score` does one; at most one of each webcam.
+
+    Locks their webcams in order of id. Images of kept frames are in the store when this returns, before the commit.
+    Sets `capture` and `event_id` of each attempt's `scored`.
+
+    Raises:
+        NotFound: A webcam is not known.
+        StoreError: The store cannot take an image.
+    """
+    session.flush()
+    webcam_ids = [attempt.frame.webcam_id for attempt in attempts if attempt.frame.webcam_id is not None]
+    longitudes = scoring.lock_webcams(session, webcam_ids) if webcam_ids else {}
+    shown = [attempt for attempt in attempts if attempt.writes_webcam]
+    if shown:
+        _write_webcams(session, shown)
+        fresh = [attempt for attempt in shown if attempt.scored.path_taken != "cache-hit"]
+        if fresh:
+            _pass_gate(session, fresh, longitudes, store, exploration_share)
+    event_ids = scoring.add_scoring_events(session, [_event(attempt) for attempt in attempts])
+    for attempt, event_id in zip(attempts, event_ids, strict=True):
+        attempt.scored.event_id = event_id
+    session.expire_all()
+
+
+def _event(attempt: Attempt) -> dict[str, Any]:
+    scored = attempt.scored
+    return {
+        "kind": attempt.kind,
+        "webcam_id": attempt.frame.webcam_id,
+        "image_sha256": scored.image_sha256,
+        "model_version": scored.model_version,
+        "raw_score": scored.raw_score if attempt.has_score else None,
+        "path_taken": scored.path_taken,
+        "reason": scored.reason,
+        "captured": scored.capture.captured,
+        "sampling_probability": scored.capture.sampling_probability,
+        "snapshot_id": scored.capture.snapshot_id,
+    }
+
+
+def _write_webcams(session: Session, attempts: Sequence[Attempt]) -> None:
+    scoring.set_webcam_scores(
+        session,
+        [
+            {"webcam_id": attempt.frame.webcam_id, "ai_rating": attempt.scored.ai_rating,
+             "model_version": attempt.scored.model_version, "image_sha256": attempt.scored.image_sha256}
+            for attempt in attempts
+        ],
+    )  # fmt: skip
+    for attempt in attempts:
+        if attempt.scored.path_taken == "cache-hit":
+            attempt.scored.capture = CaptureVerdict(False, "unchanged", None, None)
+
+
+def _pass_gate(
+    session: Session, attempts: Sequence[Attempt], longitudes: dict[int, float | None], store: FileStore, share: float
 ) -> None:
-    assert webcam.id is not None and scored.model_version is not None and scored.image_sha256 is not None
-    assert scored.raw_score is not None
-    captured_at = frame.captured_at or datetime.now(UTC)
-    webcams.set_webcam_score(
-        session,
-        webcam.id,
-        ai_rating=scored.ai_rating,
-        model_version=scored.model_version,
-        image_sha256=scored.image_sha256,
-    )
-    if scored.path_taken == "cache-hit":
-        scored.capture = CaptureVerdict(False, "unchanged", None, None)
-        return
-    assert scored.info is not None and data is not None
-    store.put_image(data)
-    scored.capture = capture(
-        session,
-        webcam,
-        scored.info,
-        phase=frame.phase or likely_phase(captured_at, webcam.lng),
-        captured_at=captured_at,
-        above=bool(scored.is_good),
-        exploration_share=exploration_share,
-        image_path=image_key(scored.info.sha256),
-    )
-    if scored.capture.snapshot_id is not None:
-        snapshot = webcams.get_snapshot(session, scored.capture.snapshot_id)
-        if snapshot.image_sha256 == scored.image_sha256:
-            webcams.add_inference(
-                session,
-                snapshot_id=scored.capture.snapshot_id,
-                model_version=scored.model_version,
-                raw_score=scored.raw_score,
-                ai_rating=scored.ai_rating,
-            )
+    now = datetime.now(UTC)
+    frames = []
+    for attempt in attempts:
+        webcam_id, info = attempt.frame.webcam_id, attempt.scored.info
+        assert webcam_id is not None and info is not None
+        captured_at = attempt.frame.captured_at or now
+        phase = attempt.frame.phase or likely_phase(captured_at, longitudes[webcam_id])
+        frames.append(ScoredFrame(webcam_id, info, phase, captured_at, bool(attempt.scored.is_good)))
+    for attempt, verdict in zip(attempts, capture(session, frames, share), strict=True):
+        attempt.scored.capture = verdict
+    _store_images(store, [attempt.data for attempt in attempts if attempt.scored.capture.captured])
+    standing = [attempt.scored for attempt in attempts if attempt.scored.capture.shows_snapshot]
+    if standing:
+        scoring.add_inferences(
+            session,
+            [
+                {"snapshot_id": scored.capture.snapshot_id, "model_version": scored.model_version,
+                 "raw_score": scored.raw_score, "ai_rating": scored.ai_rating}
+                for scored in standing
+            ],
+        )  # fmt: skip
+
+
+def _store_images(store: FileStore, images: Sequence[bytes | None]) -> None:
+    kept = [data for data in images if data is not None]
+    if len(kept) > 1:
+        # Each is flushed to the disk, which takes several at once in hardly more time than one.
+        with ThreadPoolExecutor(min(FILES_AT_ONCE, len(kept))) as files:
+            list(files.map(store.put_image, kept))
+    elif kept:
+        store.put_image(kept[0])
 
 
 def likely_phase(captured_at: datetime, lng: float | None) -> str:

@@ -19,19 +19,24 @@ from ml.judgements import judgement
 from ml.judgements.base import JudgementError
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256, parse_manifest
 from ml.training.recipe import Recipe
-from worker.jobs import FenceLost, Finish, JobContext, JobFailed
+from worker.checkpoints import StoredCheckpoints, attempt_name
+from worker.job_context import FenceLost, Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, run_key, work_directory
 from worker.queue import submit
+from worker.settings import worker_settings
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import dataset_rows, export_dataset
 from worker.training_process import run_verb
 
-RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "notes", "seconds")
+RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "resumed_from", "notes", "seconds")
 WEIGHTS_SUFFIXES = (".safetensors", ".pth")
 
 
 def run(context: JobContext) -> Finish:
-    """The job `train` of the run `run_id`. A second attempt reuses the run's dataset and active manifest."""
+    """The job `train` of the run `run_id`.
+
+    Another attempt, also of another job, reuses the run's dataset and active manifest and goes on from its checkpoints.
+    """
     store = file_store()
     run_id = context.run_id
     training = _start(context, run_id)
@@ -44,13 +49,18 @@ def run(context: JobContext) -> Finish:
     (directory / "recipe.json").write_text(json.dumps(resolved), encoding="utf-8")
     out = directory / "run"
     out.mkdir(exist_ok=True)
+    checkpoints = StoredCheckpoints(context, store, run_id, directory / "resume")
+    checkpoints.fetch()
     result = run_verb(
         context,
         "ml.train",
         ["--kind", training.kind, "--manifest", str(manifest), "--recipe", str(directory / "recipe.json"),
-         "--store", store.url, "--cache", str(feature_cache()), "--out", str(out)],
+         "--store", store.url, "--cache", str(feature_cache()), "--out", str(out),
+         "--resume", str(checkpoints.directory), "--attempt", attempt_name(context),
+         "--checkpoint-s", str(worker_settings().checkpoint_s)],
         directory / "train.log",
         (0.3, 1.0),
+        checkpoints.on_event,
     )  # fmt: skip
     key = run_key(context.claim.job_id, context.claim.attempt)
     store.put_directory(out, key)

@@ -70,7 +70,7 @@ def test_a_zombie_cannot_finish_what_another_attempt_took_over(database: str) ->
     assert zombie is not None
     _let_lease_run_out(job_id)
     with session_scope() as session:
-        assert (job_id, "queued") in [(one, state) for one, state, _ in jobs.reap_jobs(session)]
+        assert (job_id, "queued") in [(one, state) for one, state, _ in jobs.reap_jobs(session, 5)]
     _let_backoff_pass(job_id)
     second = _claim(job_id, "second")
     assert second is not None
@@ -79,7 +79,7 @@ def test_a_zombie_cannot_finish_what_another_attempt_took_over(database: str) ->
         assert jobs.beat(session, zombie, 60) is None
         assert not jobs.hold_fence(session, zombie)
         assert not jobs.finish_job(session, zombie, "succeeded")
-        assert jobs.give_back_job(session, zombie, "late") is None
+        assert jobs.give_back_job(session, zombie, "late", 5) is None
     with session_scope() as session:
         assert jobs.finish_job(session, second, "succeeded", result={"ok": True})
     assert _state(job_id) == "succeeded"
@@ -91,15 +91,15 @@ def test_a_failing_job_waits_before_it_is_tried_again_and_is_dead_in_the_end(dat
     first = _claim(job_id)
     assert first is not None
     with session_scope() as session:
-        assert jobs.give_back_job(session, first, "no luck") == "queued"
+        assert jobs.give_back_job(session, first, "no luck", 5) == "queued"
         waits = session.execute(text("SELECT run_after - now() FROM jobs WHERE id = :id"), {"id": job_id}).scalar_one()
-    assert waits.total_seconds() > jobs.BACKOFF_S
+    assert 9 < waits.total_seconds() <= 15  # 5 s * 2^1, and up to half of it more
     assert _claim(job_id) is None
     _let_backoff_pass(job_id)
     second = _claim(job_id)
     assert second is not None
     with session_scope() as session:
-        assert jobs.give_back_job(session, second, "no luck again") == "dead"
+        assert jobs.give_back_job(session, second, "no luck again", 5) == "dead"
     with session_scope() as session:
         assert jobs.get_job(session, job_id).reason == "no luck again"
 
@@ -131,7 +131,7 @@ def test_a_cancelled_job_whose_worker_is_lost_ends_cancelled(database: str) -> N
         jobs.cancel_job(session, job_id)
     _let_lease_run_out(job_id)
     with session_scope() as session:
-        jobs.reap_jobs(session)
+        jobs.reap_jobs(session, 5)
     assert _state(job_id) == "cancelled"
 
 
@@ -148,7 +148,56 @@ def test_a_finished_job_cannot_be_cancelled(database: str) -> None:
 def test_a_published_job_is_not_published_again_until_its_message_may_be_lost(database: str) -> None:
     job_id = _add()
     with session_scope() as session:
-        assert job_id in [one for one, _ in jobs.take_for_dispatch(session, 60)]
+        assert job_id in [one for one, *_ in jobs.take_for_dispatch(session, 60)]
     with session_scope() as session:
-        assert job_id not in [one for one, _ in jobs.take_for_dispatch(session, 60)]
-        assert job_id in [one for one, _ in jobs.take_for_dispatch(session, 0)]
+        assert job_id not in [one for one, *_ in jobs.take_for_dispatch(session, 60)]
+        assert job_id in [one for one, *_ in jobs.take_for_dispatch(session, 0)]
+
+
+def test_the_most_urgent_jobs_are_published_first(database: str) -> None:
+    clock, usual, command = _add(priority=200), _add(), _add(priority=10)
+    with session_scope() as session:
+        taken = [one for one, *_ in jobs.take_for_dispatch(session, 0)]
+    assert [one for one in taken if one in (clock, usual, command)] == [command, usual, clock]
+
+
+def test_a_job_whose_worker_was_told_to_stop_waits_for_nothing_and_loses_no_attempt(database: str) -> None:
+    job_id = _add(max_attempts=1)
+    for attempt in (1, 2):
+        claim = _claim(job_id, f"w{attempt}")
+        assert claim is not None
+        assert claim.attempt == attempt
+        with session_scope() as session:
+            assert jobs.return_job(session, claim, "its worker was stopped") == "queued"
+            assert jobs.return_job(session, claim, "again") is None
+    last = _claim(job_id, "last")
+    assert last is not None
+    with session_scope() as session:
+        assert jobs.give_back_job(session, last, "no luck", 0) == "dead"
+    assert _events(job_id)[-3:] == ["requeued", "started", "dead"]
+
+
+def test_a_job_that_was_cancelled_when_its_worker_was_told_to_stop_ends_cancelled(database: str) -> None:
+    job_id = _add()
+    claim = _claim(job_id)
+    assert claim is not None
+    with session_scope() as session:
+        jobs.cancel_job(session, job_id)
+        assert jobs.return_job(session, claim, "its worker was stopped") == "cancelled"
+    with session_scope() as session:
+        assert jobs.get_job(session, job_id).max_attempts == 3
+
+
+def test_only_the_attempt_that_ended_a_job_is_told_that_it_did(database: str) -> None:
+    job_id = _add()
+    first = _claim(job_id, "first")
+    assert first is not None
+    with session_scope() as session:
+        assert not jobs.ended_as(session, first, "succeeded")
+        jobs.return_job(session, first, "its worker was stopped")
+    second = _claim(job_id, "second")
+    assert second is not None
+    with session_scope() as session:
+        jobs.finish_job(session, second, "succeeded")
+        assert jobs.ended_as(session, second, "succeeded")
+        assert not jobs.ended_as(session, first, "succeeded")

@@ -13,7 +13,14 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from ml.images import decode as decoding
-from ml.images.decode import ImageError, decode, inspect, sha256_of, to_model_input
+from ml.images.decode import (
+    ImageError,
+    decode,
+    inspect,
+    read_model_input,
+    sha256_of,
+    to_model_input,
+)
 
 
 def _picture(width: int = 48, height: int = 32) -> Image.Image:
@@ -256,6 +263,8 @@ class TestMetadata:
             b"Exif\0\0II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0",
             b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0",
             b"Exif\0\0" + b"\xff" * 60_000,
+            # A directory whose sub-directory is itself, and one that names itself as the next.
+            b"Exif\0\0II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0",
         ],
     )
     def test_broken_exif_is_dropped_without_a_warning(self, exif: bytes) -> None:
@@ -263,6 +272,17 @@ class TestMetadata:
             warnings.simplefilter("error")
             pixels = decode(_bytes(_picture(), "JPEG", exif=exif))
         assert pixels.shape == (32, 48, 3)
+
+    def test_megabytes_of_exif_in_a_png_are_dropped(self) -> None:
+        data = _bytes(_picture(), "PNG")
+        at = data.index(b"IDAT") - 4
+        huge = data[:at] + _chunk(b"eXIf", b"II*\0\x08\0\0\0" + b"\xff" * 10_000_000) + data[at:]
+        assert np.array_equal(decode(huge), decode(data))
+
+    def test_ten_megabytes_of_exif_in_a_jpeg_are_dropped(self) -> None:
+        data = _bytes(_picture(), "JPEG")
+        segment = b"\xff\xe1" + struct.pack(">H", 65_535) + b"Exif\0\0" + b"\xff" * (65_533 - 6)
+        assert np.array_equal(decode(data[:2] + segment * 153 + data[2:]), decode(data))
 
     def test_a_text_chunk_that_unpacks_to_a_bomb_is_bad_metadata(self) -> None:
         text = PngImagePlugin.PngInfo()
@@ -273,10 +293,10 @@ class TestMetadata:
 class TestModelInput:
     def test_the_size_is_height_then_width_and_bytes_equal_pixels(self) -> None:
         data = _bytes(_picture(), "JPEG")
-        result = to_model_input(data, 20, 30)
+        result = to_model_input(data, 20, 30, version=1)
         assert result.shape == (20, 30, 3)
         assert result.dtype == np.uint8
-        assert np.array_equal(result, to_model_input(decode(data), 20, 30))
+        assert np.array_equal(result, to_model_input(decode(data), 20, 30, version=1))
 
     def test_shrinking_averages_instead_of_skipping(self) -> None:
         checks = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
@@ -291,9 +311,17 @@ class TestModelInput:
         expected = np.round(255 * taps[:, 3] / taps.sum(axis=1))
         assert abs(to_model_input(pixels, 1, 2)[0, :, 0] - expected).max() <= 1
 
-    @pytest.mark.parametrize("version", [0, 2, 99])
+    def test_one_decode_tells_what_it_is_and_what_a_model_sees(self) -> None:
+        for name in ("JPEG", "PNG"):
+            data = _bytes(_picture(96, 64), name)
+            for version in (1, 2):
+                info, pixels = read_model_input(data, 20, 30, version)
+                assert info == inspect(data)
+                assert np.array_equal(pixels, to_model_input(data, 20, 30, version))
+
+    @pytest.mark.parametrize("version", [0, 3, 99])
     def test_an_unknown_version_names_the_known_ones(self, version: int) -> None:
-        with pytest.raises(ValueError, match=rf"version {version} is unknown; this release knows 1$"):
+        with pytest.raises(ValueError, match=rf"version {version} is unknown; this release knows 1, 2$"):
             to_model_input(_bytes(_picture(), "JPEG"), 8, 8, version=version)
 
     @pytest.mark.parametrize(
@@ -302,6 +330,53 @@ class TestModelInput:
     def test_other_arrays_are_refused(self, spoil: Callable[[np.ndarray], np.ndarray]) -> None:
         with pytest.raises(ValueError, match="uint8"):
             to_model_input(spoil(np.asarray(_picture())), 8, 8)
+
+
+_FUZZ = """
+import io, sys, numpy as np
+from PIL import Image
+from ml.images.decode import ImageError, read_model_input
+rng = np.random.default_rng(int(sys.argv[2]))
+image = Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).resize((112, 80))
+out = io.BytesIO()
+more = dict(save_all=True, append_images=[image.rotate(9)]) if sys.argv[1] in ("GIF", "WEBP") else {}
+image.save(out, sys.argv[1], **more)
+whole, outcomes = out.getvalue(), {}
+for turn in range(300):
+    data = bytearray(whole)
+    kind = turn % 4
+    at, to = sorted(rng.integers(0, len(data), 2))
+    if kind == 0:
+        for place in rng.integers(0, len(data), 1 + turn % 7):
+            data[place] ^= 1 << int(rng.integers(0, 8))
+    elif kind == 1:
+        del data[to:]
+    elif kind == 2:
+        size = int(rng.integers(1, 40))
+        data[at : at + size], data[to : to + size] = data[to : to + size], data[at : at + size]
+    else:
+        data[at:at] = rng.bytes(int(rng.integers(1, 30)))
+    try:
+        read_model_input(bytes(data), 16, 24, 1 + turn // 4 % 2)
+        reason = "pixels"
+    except ImageError as error:
+        reason = error.reason
+    outcomes[reason] = outcomes.get(reason, 0) + 1
+print(sorted(outcomes))
+"""
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_damaged_files_give_pixels_or_an_image_error_and_never_a_crash(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _FUZZ, name, "11"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "truncated" in done.stdout
 
 
 def test_decoding_needs_no_torch() -> None:

@@ -1,5 +1,6 @@
-"""Bad-input rows 1 to 15 of the reliability rules, against a real server on loopback."""
+"""What may be fetched, from whom, and how much of it, against real servers on loopback."""
 
+import gzip
 import io
 import shutil
 import socket
@@ -7,6 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,31 @@ class _Handler(BaseHTTPRequestHandler):
     def answer_gzip(self) -> None:
         self._send(200, b"\x1f\x8b" + b"\0" * 50, Content_Encoding="gzip")
 
+    def answer_compressed_bomb(self) -> None:
+        self._send(200, gzip.compress(JPEG + b"\0" * (MAX_IMAGE_BYTES + 1)), Content_Encoding="gzip")
+
+    def answer_header_line(self) -> None:
+        self._send(200, JPEG, X_Long="a" * int(self.path.partition("=")[2]))
+
+    def answer_header_lines(self) -> None:
+        self._send(200, JPEG, **{f"X_{number}": "a" * 1000 for number in range(70)})
+
+    def answer_headers_without_end(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            self.wfile.write(b"X-Endless: " + b"a" * 4000 + b"\r\n")
+
+    def answer_crowded(self) -> None:
+        with self.server.lock:
+            self.server.inside += 1
+            self.server.most_inside = max(self.server.most_inside, self.server.inside)
+            self.server.lock.wait_for(lambda: self.server.inside >= 3, timeout=0.2)
+            self.server.inside -= 1
+        self._send(200, JPEG)
+
+    def answer_hold(self) -> None:
+        self.server.stopped.wait(20)
+
     def answer_declared_huge(self) -> None:
         self._send(200, JPEG, Content_Length=str(MAX_IMAGE_BYTES + 1))
 
@@ -116,6 +143,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.stopped = threading.Event()
+        self.lock = threading.Condition()
+        self.inside, self.most_inside = 0, 0
         self.host = f"127.0.0.1:{self.server_address[1]}"
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -226,9 +255,23 @@ class TestAddresses:
         assert lookups == ["rebinding.example"]
         assert connects == [("93.184.216.34", 80)]
 
+    def test_a_name_that_turns_private_after_the_first_lookup_never_reaches_a_local_server(
+        self, server: _Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        port = server.server_address[1]
+        monkeypatch.setattr(fetching, "_PORTS", {"http": port, "https": 443})
+        lookups, connects = _watch_network(monkeypatch, [["93.184.216.34"], ["127.0.0.1"]], let_through="127.0.0.1")
+        error = _refused(f"http://rebinding.example:{port}/good")
+        assert (error.reason, lookups, server.seen) == ("network", ["rebinding.example"], [])
+        assert connects == [("93.184.216.34", port)]
+        # The local server would have answered: the same name, looked up anew, leads there and is blocked.
+        assert _refused(f"http://rebinding.example:{port}/good").reason == "url_blocked"
+        assert server.seen == []
+        assert _fetch(server, "/good") == JPEG
+
 
 def _watch_network(
-    monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]
+    monkeypatch: pytest.MonkeyPatch, answers: list[list[str]], let_through: str | None = None
 ) -> tuple[list[str], list[tuple[str, int]]]:
     """Answer lookups from a list, one entry each, and refuse every connection; what was asked for is recorded."""
     lookups: list[str] = []
@@ -242,6 +285,8 @@ def _watch_network(
     class Refusing(socket.socket):
         def connect(self, address: Any) -> None:
             connects.append(address)
+            if address[0] == let_through:
+                return super().connect(address)
             raise ConnectionRefusedError("refused by the test")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
@@ -353,15 +398,60 @@ class TestBodies:
             _fetch(server, "/drip", total_s=0.5)
         assert (caught.value.reason, caught.value.permanent) == ("timeout", False)
 
-    def test_a_compressed_answer_is_refused(self, server: _Server) -> None:
+    @pytest.mark.parametrize("path", ["/gzip", "/compressed_bomb"])
+    def test_an_answer_that_is_compressed_though_asked_not_to_is_refused_unread(
+        self, server: _Server, path: str
+    ) -> None:
         with pytest.raises(FetchError) as caught:
-            _fetch(server, "/gzip")
-        assert caught.value.reason == "not_an_image"
+            _fetch(server, path)
+        assert (caught.value.reason, caught.value.permanent) == ("compressed", False)
+        assert "gzip" in str(caught.value)
+
+    @pytest.mark.parametrize("path", ["/header_line?=66000", "/header_lines", "/headers_without_end"])
+    def test_headers_over_the_cap_are_cut_off(self, server: _Server, path: str) -> None:
+        with pytest.raises(FetchError) as caught:
+            _fetch(server, path)
+        assert (caught.value.reason, len(server.seen)) == ("too_large", 1)
+        assert "headers" in str(caught.value)
+
+    def test_long_headers_under_the_cap_are_taken(self, server: _Server) -> None:
+        assert _fetch(server, "/header_line?=60000") == JPEG
 
     def test_a_body_shorter_than_announced_is_a_network_failure(self, server: _Server) -> None:
         with pytest.raises(FetchError) as caught:
             _fetch(server, "/cut")
         assert caught.value.reason == "network"
+
+
+class TestTurns:
+    def test_no_host_has_more_than_two_connections_at_a_time(self, server: _Server) -> None:
+        with ThreadPoolExecutor(6) as threads:
+            assert list(threads.map(lambda _: _fetch(server, "/crowded"), range(6))) == [JPEG] * 6
+        assert (len(server.seen), server.most_inside) == (6, 2)
+
+    def test_waiting_for_a_turn_counts_as_time_and_another_host_need_not_wait(self, server: _Server) -> None:
+        other = _Server()
+        other.thread.start()
+        try:
+            with ThreadPoolExecutor(2) as threads:
+                held = [threads.submit(_refused_on, server, "/hold") for _ in range(2)]
+                while len(server.seen) < 2:
+                    threading.Event().wait(0.01)
+                with pytest.raises(FetchError) as caught:
+                    _fetch(server, "/good", total_s=0.2)
+                assert (caught.value.reason, len(server.seen)) == ("timeout", 2)
+                assert _fetch(other, "/good") == JPEG
+                server.stopped.set()
+                assert [each.result() for each in held] == ["network", "network"]
+            assert _fetch(server, "/good") == JPEG
+        finally:
+            other.stop()
+
+
+def _refused_on(server: _Server, path: str) -> str:
+    with pytest.raises(FetchError) as caught:
+        _fetch(server, path, retries=0)
+    return caught.value.reason
 
 
 class TestRetries:

@@ -242,3 +242,50 @@ class TestDirectorySha256:
         changed = _bundle(tmp_path / "e", **{"bundle.json": b"{ }"})
         values = {directory_sha256(path) for path in (first, renamed, moved, changed)}
         assert len(values) == 4
+
+
+class TestListingAndDeleting:
+    @pytest.fixture
+    def filled(self, store: FileStore, tmp_path: Path) -> FileStore:
+        source = tmp_path / "source"
+        source.write_bytes(b"state")
+        for key in ("checkpoints/run-1/job-2/a", "checkpoints/run-1/job-10/b", "checkpoints/run-10/job-3/a"):
+            store.put_file(source, key)
+        return store
+
+    def test_a_prefix_is_of_whole_names(self, filled: FileStore) -> None:
+        assert filled.list_files("checkpoints/run-1") == ["checkpoints/run-1/job-10/b", "checkpoints/run-1/job-2/a"]
+        assert len(filled.list_files("checkpoints")) == 3
+        assert filled.list_files("checkpoints/run-2") == []
+
+    def test_what_is_deleted_is_gone_and_the_rest_stays(self, filled: FileStore) -> None:
+        assert filled.delete_under("checkpoints/run-1") == 2
+        assert filled.delete_under("checkpoints/run-1") == 0
+        assert filled.list_files("checkpoints") == ["checkpoints/run-10/job-3/a"]
+        assert not filled.has_file("checkpoints/run-1/job-2/a")
+
+    def test_one_file_is_deleted_and_its_key_can_be_used_again(self, filled: FileStore, tmp_path: Path) -> None:
+        filled.delete_file("checkpoints/run-1/job-2/a")
+        filled.delete_file("checkpoints/run-1/job-2/a")
+        assert filled.list_files("checkpoints/run-1") == ["checkpoints/run-1/job-10/b"]
+        (tmp_path / "source").write_bytes(b"other")
+        filled.put_file(tmp_path / "source", "checkpoints/run-1/job-2/a")
+        assert filled.read_file("checkpoints/run-1/job-2/a") == b"other"
+
+    @pytest.mark.parametrize("prefix", ["", ".", "..", "/", "checkpoints/..", "images", "images/ab"])
+    def test_neither_images_nor_what_lies_outside_can_be_deleted(self, filled: FileStore, prefix: str) -> None:
+        sha256 = filled.put_image(b"picture")
+        for delete in (filled.delete_under, filled.delete_file):
+            with pytest.raises(StoreError) as caught:
+                delete(prefix)
+            assert _reason(caught) == "bad_key"
+        assert filled.has_image(sha256)
+
+    def test_what_a_dead_process_left_is_not_listed_but_deleted(self, tmp_path: Path) -> None:
+        store = FileStore(str(tmp_path / "store"))
+        left = tmp_path / "store" / "runs" / f"{atomic.TEMPORARY}x" / "weights"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+        assert store.list_files("runs") == []
+        store.delete_under("runs")
+        assert not (tmp_path / "store" / "runs").exists()

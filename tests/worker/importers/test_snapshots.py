@@ -70,6 +70,14 @@ def test_a_second_import_adds_nothing(database: str, store: FileStore, folder: P
         (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 7, "ann"], "rating", "outside 0..5"),
         (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3.5, "ann"], "rating", "not whole"),
         (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "good", "ann"], "rating", "not a number"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "4,5", "ann"], "rating", "write 4.5, with a point"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "nan", "ann"], "rating", "not a number"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "1e400", "ann"], "rating", "outside 0..5"),
+        (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", "0_4", "ann"], "rating", "not a number"),
+        (["0.jpg", "bad\0", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "webcam", "NUL"),
+        (["0\0.jpg", "bad", "sunset", "2026-01-01T17:00:00Z", 3, "ann"], "image", "NUL"),
+        (["0.jpg", "bad", "x" * 10_000, "2026-01-01T17:00:00Z", 3, "ann"], "phase", "..."),
+        (["0.jpg", "bad", "sunset", "1767286800", 3, "ann"], "captured_at", "ISO 8601"),
         (["0.jpg", "bad", "noon", "2026-01-01T17:00:00Z", 3, "ann"], "phase", "sunrise, sunset"),
         (["0.jpg", "bad", "sunset", "yesterday", 3, "ann"], "captured_at", "ISO 8601"),
         (["0.jpg", "bad", "sunset", "2026-01-01T17:00:00", 3, "ann"], "captured_at", "time zone"),
@@ -136,7 +144,7 @@ def test_a_url_is_kept_without_being_fetched(database: str, store: FileStore, fo
     ("data", "words"),
     [
         (b"image,webcam,phase\n", "lacks the column captured_at"),
-        (b"", "lacks the column"),
+        (b"", "is empty"),
         (b"image,webcam,phase,captured_at,stars\n", "not known: stars"),
         (b"image,webcam,phase,captured_at,phase\n", "twice"),
         ("image,webcam,phase,captured_at\nä.jpg,c,sunset,x\n".encode("latin1"), "not UTF-8"),
@@ -153,6 +161,60 @@ def test_a_file_that_is_no_table_of_snapshots_is_refused_whole(
     with pytest.raises(ImportRefused, match=words):
         import_snapshots(path, tmp_path, store)
     assert len(session.exec(select(Webcam)).all()) == before
+
+
+def test_a_broken_last_line_leaves_nothing_of_the_good_ones_before_it(
+    database: str, store: FileStore, folder: Path
+) -> None:
+    path = folder / "late.csv"
+    path.write_bytes(b"image,webcam,phase,captured_at\n0.jpg,late,sunset,2026-01-01T17:00:00Z\n\xff,late,sunset,x\n")
+    with pytest.raises(ImportRefused, match="line 3 holds the byte 0xff"):
+        import_snapshots(path, folder, store)
+    assert _snapshots("late") == []
+
+
+def test_a_header_alone_is_nothing_to_import_and_no_error(database: str, store: FileStore, folder: Path) -> None:
+    report = import_snapshots(_table(folder, []), folder, store)
+    assert (report.rows, report.imported, report.refused) == (0, 0, [])
+
+
+def test_a_line_too_long_for_a_row_is_refused_alone(database: str, store: FileStore, folder: Path) -> None:
+    rows = [[f"{number}.jpg", "long", "sunset", "2026-01-01T17:00:00Z", 3, "ann"] for number in range(3)]
+    rows[1][5] = "a" * 200_000
+    report = import_snapshots(_table(folder, rows), folder, store)
+    assert [(each.row, each.column) for each in report.refused] == [(3, "(row)")]
+    assert (report.imported, len(_snapshots("long"))) == (2, 2)
+
+
+def test_a_known_webcam_stays_as_stored_and_the_report_says_so_once(
+    database: str, store: FileStore, folder: Path
+) -> None:
+    header = [*HEADER, "title", "lat", "region"]
+    cells = ["kept", "sunset", "2026-01-01T17:00:00Z", 3, "ann"]
+    import_snapshots(_table(folder, [["0.jpg", *cells, "Harbour", 48.5, ""]], header), folder, store)
+    same = import_snapshots(_table(folder, [["0.jpg", *cells, "Harbour", "48.50", ""]], header), folder, store)
+    assert (same.known, same.kept) == (1, [])
+    other = [["0.jpg", *cells, "Pier", 48.5, "North"], ["1.jpg", *cells, "Pier", 48.5, "North"]]
+    report = import_snapshots(_table(folder, other, header), folder, store)
+    assert (report.known, report.imported, report.refused) == (1, 1, [])
+    assert [(each.row, each.column) for each in report.kept] == [(2, "title"), (2, "region")]
+    assert "title 'Harbour'; 'Pier' was not taken" in report.kept[0].reason
+    assert "region empty" in report.kept[1].reason
+    with session_scope() as session:
+        webcam = webcams.find_webcam(session, "windy", "kept")
+        assert webcam is not None
+        assert (webcam.title, webcam.lat, webcam.region) == ("Harbour", 48.5, None)
+    assert report.to_json()["kept"][0]["column"] == "title"
+
+
+def test_names_of_any_script_are_text_and_come_back_as_they_were(database: str, store: FileStore, folder: Path) -> None:
+    name = "\u202e\u05de\u05e6\u05dc\u05de\u05d4 \U0001f305 <img onerror=x> =1+1"
+    table = _table(folder, [["0.jpg", name, "sunset", "2026-01-01T17:00:00Z", 3, name]])
+    assert import_snapshots(table, folder, store).imported == 1
+    (snapshot,) = _snapshots(name)
+    with session_scope() as session:
+        [rating] = labels.list_ratings(session, snapshot.id)  # type: ignore[arg-type]
+        assert rating.user_session_id == name
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(database: str, store: FileStore, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""What is measured against limits and peers, one file per question. Figures that were seen stand in RESULTS.md."""

@@ -1,0 +1,63 @@
+"""What several tests of the API put there first."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlmodel import Session, select
+
+from db.engine import session_scope
+from db.queries import evaluations
+from db.tables import ModelVersion
+from tests.tiny_model import picture
+
+
+def add_snapshot(client: httpx.Client) -> dict[str, Any]:
+    webcam = client.post("/v1/webcams", json={"external_id": uuid.uuid4().hex}).json()
+    params = {"webcam_id": webcam["id"], "phase": "sunset", "captured_at": "2026-02-14T17:00:00Z"}
+    snapshot: dict[str, Any] = client.post("/v1/snapshots", content=picture(60), params=params).json()
+    return snapshot
+
+
+def count(session: Session, table: type) -> int:
+    session.rollback()
+    return len(session.exec(select(table)).all())
+
+
+def zipped(directory: Path, prefix: str = "") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(directory.rglob("*")):
+            if path.is_file():
+                archive.write(path, prefix + path.relative_to(directory).as_posix())
+    return buffer.getvalue()
+
+
+def evaluation_report(better: bool) -> dict[str, Any]:
+    rows = [
+        {
+            "name": "tiny_yes",
+            "role": "model",
+            "metrics": {"mae": 0.5 if better else 1.5},
+            "intervals": {"mae": [0.4, 0.6]},
+        },
+        {"name": "predict the mean", "role": "baseline", "metrics": {"mae": 1.0}, "intervals": {"mae": [0.9, 1.1]}},
+    ]
+    comparison = {"against": "predict the mean", "better": better, "difference": 0.5, "interval": [0.3, 0.7]}
+    subset = {"n": 120, "n_groups": 12, "rows": rows, "comparisons": [comparison]}
+    primary = {"name": "mae", "higher_is_better": False}
+    return {"headline": "not seen", "primary": primary, "subsets": {"not seen": subset}}
+
+
+def evaluate(version: ModelVersion, better: bool) -> int | None:
+    with session_scope() as session:
+        row = evaluations.add_evaluation(
+            session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64, method="test",
+            report=evaluation_report(better), artifact_key="reports/x",
+        )  # fmt: skip
+    return row.id

@@ -1,0 +1,56 @@
+"""A world in which the ids of paths mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from db.engine import session_scope
+from db.queries import jobs, models
+from ml.export_dataset import Gates
+from ml.images.store import FileStore
+from tests.api.builders import evaluate
+from tests.conftest import client_of
+from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
+from worker.stages.export_dataset import export_dataset
+
+
+@pytest.fixture(scope="module")
+def world(database: str, store: FileStore) -> dict[str, str]:
+    """One of everything, so that the ids of the examples mean something."""
+    with session_scope() as session:
+        bright, dark = (register_bundle(session, store, each) for each in (BRIGHT, DARK))
+        activate(session, bright)
+        activate(session, dark)
+        spare = register_bundle(session, store, YES)
+        dataset = export_dataset(session, store, "rating", "regression", Gates(min_rating_count=1))
+        run = models.find_run(session, bright.model_version)
+        job, _ = jobs.add_job(session, "evaluate", {}, queue="train", max_attempts=1)
+        assert job.id is not None
+        jobs.cancel_job(session, job.id)  # a stream of a final job ends at once
+        assert run is not None
+        ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id}
+    ids["evaluation_id"] = evaluate(spare, better=True)
+    return {
+        **{key: str(value) for key, value in ids.items()},
+        "model_version": "tiny_yes",
+        "name": "full",
+        "rater": "ana",
+    }
+
+
+@pytest.fixture(scope="module")
+def ids(world: dict[str, str], server: str, api_key: Callable[..., str]) -> dict[str, str]:
+    """Values for the parameters of paths."""
+    with client_of(server, api_key()) as client:
+        return {**world, **_webcam_and_snapshot(client)}
+
+
+def _webcam_and_snapshot(client: httpx.Client) -> dict[str, str]:
+    webcam = client.post("/v1/webcams", json={"external_id": "examples"}).json()
+    params = {"webcam_id": webcam["id"], "phase": "sunset", "captured_at": "2026-02-14T17:00:00Z"}
+    snapshot = client.post("/v1/snapshots", content=picture(60), params=params).json()
+    client.post(f"/v1/snapshots/{snapshot['id']}/ratings", json={"rater": "ana", "rating": 4})
+    return {"webcam_id": str(webcam["id"]), "snapshot_id": str(snapshot["id"])}

@@ -1,0 +1,1 @@
+"""What `afterglow doctor` looks at. Nothing here starts, creates or changes anything."""
