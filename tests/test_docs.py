@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings
 
-from api.settings import ApiSettings
-from db.settings import StateSettings
 from ml.training.recipe import Recipe
-from worker.settings import ServingSettings, WorkerSettings
-
-ROOT = Path(__file__).parents[1]
-SETTINGS: tuple[type[BaseSettings], ...] = (StateSettings, WorkerSettings, ServingSettings, ApiSettings)
+from tests.make_reference import ROOT, docstrings, files
 
 
-def _docstrings(cls: type) -> dict[str, str]:
-    """Field -> the sentence under it, on one line."""
-    (tree,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(cls))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            assert isinstance(after, ast.Expr), f"{cls.__name__}.{field.target.id} has no sentence under it"
-            assert isinstance(after.value, ast.Constant)
-            found[field.target.id] = " ".join(str(after.value.value).split())
-    return found
-
-
-def _expected() -> Iterator[tuple[str, str, str]]:
-    for cls in SETTINGS:
-        sentences = _docstrings(cls)
-        for name in sentences:
-            field = cls.model_fields[name]
-            default = "" if field.default in (None, PydanticUndefined) else str(field.default)
-            yield str(field.validation_alias), default, sentences[name]
-
-
-def _written() -> list[tuple[str, str, str]]:
-    found, comment = [], []
-    for line in (ROOT / ".env.example").read_text().splitlines():
-        if line.startswith("# "):
-            comment.append(line[2:])
-        elif match := re.fullmatch(r"([A-Z0-9_]+)=(.*)", line):
-            found.append((match[1], match[2], " ".join(comment)))
-            comment = []
-        else:
-            comment = []
-    return found
-
-
-def test_env_example_names_every_setting_with_its_default_and_its_sentence() -> None:
-    assert _written() == list(_expected())
+@pytest.mark.parametrize(("path", "content"), [pytest.param(*each, id=each[0].name) for each in files().items()])
+def test_every_setting_command_and_route_is_documented_as_the_code_has_it(path: Path, content: str) -> None:
+    assert path.read_text() == content, "run `python -m tests.make_reference`"
 
 
 def test_every_recipe_key_has_a_sentence() -> None:
-    assert set(_docstrings(Recipe)) == set(Recipe.model_fields)
+    assert set(docstrings(Recipe)) == set(Recipe.model_fields)
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
