@@ -61,6 +61,15 @@ def memory_mib(session_id: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
+def num_memory_kills() -> int:
+    """How many processes the kernel has killed for memory since it started; 0 where it does not tell."""
+    with suppress(OSError):
+        for line in (_PROC / "vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
 def _members(session_id: int) -> Iterator[int]:
     """The live processes of a session."""
     for entry in os.listdir(_PROC) if _PROC.is_dir() else []:

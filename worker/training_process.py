@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from worker.job_context import JobCancelled, JobContext, JobFailed, OutOfMemory, ProcessLost
-from worker.process_group import end_group, has_ended, kill_group, memory_mib
+from worker.process_group import end_group, has_ended, kill_group, memory_mib, num_memory_kills
 from worker.settings import worker_settings
 from worker.tied import tied
 
@@ -70,9 +70,11 @@ def run_verb(
         JobCancelled: A cancel was requested.
         FenceLost: The job is another attempt's, or may soon be.
         WorkerStops: This worker was told to stop.
-        OutOfMemory: It held more than `AFTERGLOW_TRAIN_MEMORY_MIB`, was refused memory, or was killed by the system.
-        ProcessLost: It crashed; worth another attempt.
+        OutOfMemory: It held more than `AFTERGLOW_TRAIN_MEMORY_MIB`, was refused memory, or was killed while the kernel
+            killed for memory.
+        ProcessLost: It crashed or was killed by somebody; worth another attempt.
     """
+    memory_kills = num_memory_kills()
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as errors:
         child = subprocess.Popen(
@@ -93,10 +95,12 @@ def run_verb(
     if last.get("event") == "done":
         result: dict[str, Any] = last["result"]
         return result
-    raise _reason(module, child.returncode, last, log_file)
+    raise _reason(module, child.returncode, last, log_file, num_memory_kills() > memory_kills)
 
 
-def _reason(module: str, exit_status: int, last: dict[str, Any], log_file: Path) -> Exception:
+def _reason(
+    module: str, exit_status: int, last: dict[str, Any], log_file: Path, kernel_killed_for_memory: bool
+) -> Exception:
     """Why there is no result."""
     if last.get("event") == "error":
         message = str(last.get("message", "no message"))
@@ -107,10 +111,8 @@ def _reason(module: str, exit_status: int, last: dict[str, Any], log_file: Path)
         return ProcessLost(f"{module}: {message}")
     tail = log_file.read_text(encoding="utf-8", errors="replace")[-TAIL_CHARACTERS:].strip()
     told = f"Last words: {tail or 'none'}"
-    if exit_status == SIGKILL_EXIT:
-        return OutOfMemory(
-            f"{module} was killed from outside, as the system does when memory runs out. {LESS_MEMORY} {told}"
-        )
+    if exit_status == SIGKILL_EXIT and kernel_killed_for_memory:
+        return OutOfMemory(f"{module} was killed by the system, which had no memory left for it. {LESS_MEMORY} {told}")
     how = f"was ended by signal {-exit_status}" if exit_status < 0 else f"ended with {exit_status}"
     return ProcessLost(f"{module} {how} before it had a result. {told}")
 

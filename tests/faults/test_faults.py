@@ -2,26 +2,26 @@
 
 | fault | proved by |
 |---|---|
-| F1 API killed after its commit, before anything is published | here |
-| F2 worker killed before it claims | `test_deliveries` (killed before-claim) |
-| F3 worker killed after it claimed | `test_deliveries` (killed before-work) |
-| F4 worker killed in mid training | `test_kill_each` (train-worker) |
-| F5 worker killed after its files were written, before the finish | `test_deliveries` (killed after-work, in-transaction) |
-| F6 worker killed after the finish | `test_deliveries` (killed after-commit) |
-| F7 worker stopped past its lease, then woken | `test_deliveries` (zombies) |
-| F8 training process killed alone | `test_kill_each` (training) |
-| F9 training process out of memory | `worker/test_training_process`, `worker/test_jobs` |
-| F10 Redis killed | `test_kill_each` (redis) |
-| F11 Redis comes back empty | here |
-| F12 Redis away for a while | here |
-| F13 Postgres killed in mid job | `test_kill_each` (postgres) |
-| F14 Postgres away during the finish, commit unknown | `worker/test_jobs` |
-| F15 two beats | `worker/test_schedule` |
-| F16 no beat for a while | `worker/test_schedule` |
-| F17 the same submission many times at once | here, over HTTP |
-| F18 cancel in each state | here |
-| F19 disk full while files are written | here |
-| F20 the clock of a worker is wrong | here |
+| API killed after its commit, before anything is published | here |
+| worker killed before it claims | `test_deliveries` (killed before-claim) |
+| worker killed after it claimed | `test_deliveries` (killed before-work) |
+| worker killed in mid training | `test_kill_each` (train-worker) |
+| worker killed after its files were written, before the finish | `test_deliveries` (killed after-work, in-transaction) |
+| worker killed after the finish | `test_deliveries` (killed after-commit) |
+| worker stopped past its lease, then woken | `test_deliveries` (zombies) |
+| training process killed alone | `test_kill_each` (training) |
+| training process out of memory | `worker/test_training_process`, `worker/test_jobs` |
+| Redis killed | `test_kill_each` (redis) |
+| Redis comes back empty | here |
+| Redis away for a while | here |
+| Postgres killed in mid job | `test_kill_each` (postgres) |
+| Postgres away during the finish, commit unknown | `worker/test_jobs` |
+| two beats | `worker/test_schedule` |
+| no beat for a while | `worker/test_schedule` |
+| the same submission many times at once | here, over HTTP |
+| cancel in each state | here |
+| disk full while files are written | here |
+| the clock of a worker is wrong | here |
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "writes", f"{__name__}:write_much")
 
 
-def test_f1_a_job_of_a_process_that_was_killed_right_after_its_commit_is_published(
+def test_a_job_of_a_process_that_was_killed_right_after_its_commit_is_published(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: list[int] = []
@@ -129,7 +129,7 @@ def test_f1_a_job_of_a_process_that_was_killed_right_after_its_commit_is_publish
     assert int(done.stdout) in published
 
 
-def test_f17_the_same_submission_ten_times_at_once_is_one_job(
+def test_the_same_submission_ten_times_at_once_is_one_job(
     server: str, api_key: Callable[..., str], database: str
 ) -> None:
     headers = {"Authorization": f"Bearer {api_key()}", "Idempotency-Key": "f17"}
@@ -148,7 +148,7 @@ def test_f17_the_same_submission_ten_times_at_once_is_one_job(
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_f18_a_cancel_in_each_state(database: str, state: str) -> None:
+def test_a_cancel_in_each_state(database: str, state: str) -> None:
     job_id = _add()
     claim = None
     if state not in ("queued", "cancelled"):
@@ -184,7 +184,7 @@ def _files_of_at_most(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_f19_no_file_is_half_there_when_the_disk_is_full_and_the_job_succeeds_when_there_is_space(
+def test_no_file_is_half_there_when_the_disk_is_full_and_the_job_succeeds_when_there_is_space(
     database: str, data_dir: Path
 ) -> None:
     with environment(DATABASE_URL=database, AFTERGLOW_DATA_DIR=str(data_dir), AFTERGLOW_JOB_BACKOFF_S="0"):
@@ -198,7 +198,7 @@ def test_f19_no_file_is_half_there_when_the_disk_is_full_and_the_job_succeeds_wh
         assert file_store().list_files(f"runs/{job_id}") == [f"runs/{job_id}/2/weights"]
 
 
-def test_f20_a_worker_whose_clock_is_wrong_neither_steals_nor_loses_a_job(
+def test_a_worker_whose_clock_is_wrong_neither_steals_nor_loses_a_job(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for shift_s in (-3600.0, 3600.0):
@@ -218,7 +218,7 @@ def test_f20_a_worker_whose_clock_is_wrong_neither_steals_nor_loses_a_job(
         monkeypatch.setitem(STAGES, "toy", f"{__name__}:succeed")
 
 
-def test_f20_no_query_on_jobs_takes_the_time_of_a_worker() -> None:
+def test_no_query_on_jobs_takes_the_time_of_a_worker() -> None:
     for name in ("jobs", "job_leases", "job_events"):
         tree = ast.parse((ROOT / "db" / "queries" / f"{name}.py").read_text())
         imported = {
@@ -247,7 +247,7 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def test_f11_jobs_whose_messages_are_lost_with_redis_are_published_again(database: str, data_dir: Path) -> None:
+def test_jobs_whose_messages_are_lost_with_redis_are_published_again(database: str, data_dir: Path) -> None:
     with EmbeddedRedis(data_dir) as broker, dispatching(broker):
         job_id = _add()
         _wait(lambda: _num_messages(broker, job_id) > 0, "never published")
@@ -259,7 +259,7 @@ def test_f11_jobs_whose_messages_are_lost_with_redis_are_published_again(databas
         _wait(lambda: _num_messages(broker, job_id) > 0, "never published again")
 
 
-def test_f12_while_redis_is_away_jobs_wait_unmarked_and_go_when_it_is_back(database: str, data_dir: Path) -> None:
+def test_while_redis_is_away_jobs_wait_unmarked_and_go_when_it_is_back(database: str, data_dir: Path) -> None:
     with EmbeddedRedis(data_dir) as broker, dispatching(broker):
         first = _add()
         _wait(lambda: _num_messages(broker, first) > 0, "never published")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ VERBS = {
     "refuse": 'import sys; print(\'{"event": "error", "code": "bad_labels", "message": "no labels"}\'); sys.exit(2)',
     "break": 'import sys; print(\'{"event": "error", "code": "internal", "message": "oops"}\'); sys.exit(1)',
     "die": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "capped": "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); held = bytearray(400 << 20)",
     "silent": "import sys; print('last words', file=sys.stderr)",
     "endless": "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)",
     "hungry": "import time; held = bytearray(400 << 20); time.sleep(600)",
@@ -62,7 +64,7 @@ def test_the_result_is_what_the_last_line_says(verbs: Path, context: JobContext)
     [
         ("refuse", JobFailed, "no labels"),
         ("break", ProcessLost, "oops"),
-        ("die", OutOfMemory, r"killed from outside.*smaller image_size"),
+        ("die", ProcessLost, "ended by signal 9"),
         ("refused", OutOfMemory, r"refused memory: MemoryError.*smaller image_size"),
         ("silent", ProcessLost, "last words"),
     ],
@@ -72,6 +74,31 @@ def test_each_bad_end_is_told_apart(
 ) -> None:
     with pytest.raises(error, match=words):
         run_verb(context, f"verb_{name}", [], verbs / "log")
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    """A control group whose processes may hold 64 MiB; skips where none can be made."""
+    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup") / root / f"afterglow-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(64 << 20))
+        except OSError:
+            if group.is_dir():
+                group.rmdir()
+            continue
+        yield group
+        group.rmdir()
+        return
+    pytest.skip("no control group can be made here: that takes root and a writable /sys/fs/cgroup")
+
+
+def test_a_process_that_the_kernel_kills_for_memory_is_told_from_one_that_somebody_killed(
+    verbs: Path, context: JobContext, memory_cgroup: Path
+) -> None:
+    with pytest.raises(OutOfMemory, match=r"no memory left for it.*smaller image_size"):
+        run_verb(context, "verb_capped", [str(memory_cgroup / "cgroup.procs")], verbs / "log")
 
 
 @pytest.mark.parametrize(("flag", "error"), [("cancelled", JobCancelled), ("fenced", FenceLost)])

@@ -22,6 +22,8 @@ from worker.jobs import run_job
 from worker.queue import retry_job, submit_training
 from worker.stages import train
 
+# Several trainings, each killed in its turn: the rule itself is held by tests/ml/test_resume.py in every run.
+pytestmark = pytest.mark.faults
 EPOCHS = 12
 
 
