@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,7 +70,7 @@ def template_database(postgres_url: URL) -> Iterator[str]:
     administer(postgres_url, f"CREATE DATABASE {name}")
     migrate(text_of(postgres_url.set(database=name)))
     yield name
-    administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(postgres_url, name)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def database(postgres_url: URL, template_database: str, data_dir: Path) -> Itera
     with environment(DATABASE_URL=url):
         yield url
     close_engines()
-    administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(postgres_url, name)
 
 
 @pytest.fixture
@@ -265,6 +266,22 @@ def administer(url: URL, statement: str) -> None:
     plain = text_of(url.set(drivername="postgresql"))
     with psycopg.connect(plain, autocommit=True) as connection:
         connection.execute(statement)  # type: ignore[arg-type]
+
+
+def drop_database(url: URL, name: str, patience_s: float = 30.0) -> None:
+    """Drop a database with whoever is in it.
+
+    An autovacuum worker belongs to the server's owner, and a role without that right cannot end it: then wait for it.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            administer(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            return
+        except psycopg.errors.InsufficientPrivilege:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def text_of(url: URL) -> str:

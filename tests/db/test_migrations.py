@@ -12,16 +12,16 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL
 
 from db.engine import alembic_directory, migrate, sqlalchemy_url
-from tests.conftest import administer, text_of
+from tests.conftest import administer, drop_database, text_of
 
 
 @pytest.fixture
 def empty_url(postgres_url: URL) -> Iterator[str]:
     name = "afterglow_migrations"
-    administer(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    drop_database(postgres_url, name)
     administer(postgres_url, f"CREATE DATABASE {name}")
     yield text_of(postgres_url.set(database=name))
-    administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(postgres_url, name)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from db.embedded import EmbeddedPostgres, running_url
 from db.engine import engine, forget_engine
 from db.processes import wait_until_gone
 from db.settings import state_settings
-from tests.conftest import administer, text_of
+from tests.conftest import administer, drop_database, text_of
 from worker import services, up
 from worker.embedded import EmbeddedRedis
 from worker.services import OtherDatabase, open_services, running_services
@@ -310,7 +310,7 @@ def external_database(postgres_url: URL) -> Iterator[str]:
     name = f"afterglow_up_{uuid.uuid4().hex[:8]}"
     administer(postgres_url, f"CREATE DATABASE {name}")
     yield text_of(postgres_url.set(database=name))
-    administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(postgres_url, name)
 
 
 def test_up_takes_the_next_free_port_and_says_so(data_dir: Path) -> None:
