@@ -62,8 +62,10 @@ class Batches(Generic[T]):
                 except queue.Empty:
                     if not self._linger() or time.monotonic() > until:
                         break
-                    time.sleep(LINGER_STEP_S)
-                    continue
+                    try:
+                        item = self._items.get(timeout=LINGER_STEP_S)
+                    except queue.Empty:
+                        continue
                 if item is None:
                     self._work_on(batch)
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -48,6 +49,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         )
         try:
             await run_in_threadpool(app.state.active_models.start)
+            gc.collect()
+            gc.freeze()  # what was made until now stays, and need not be looked through again and again
             log.info("api started", version=app.version)
             yield
         except CannotServe as error:

@@ -28,7 +28,7 @@ from api.pool import BoundedPool, answer, call_on, refuse
 from api.schemas.frames import DEFAULT_SOURCE, FrameFields
 from api.schemas.score import ScoreAnswer, answer_of
 from api.settings import ApiSettings
-from db.engine import session_scope
+from db.engine import LoneStatements, session_scope
 from db.errors import NoDatabase, NotFound
 from db.queries import scoring, webcams
 from db.tables import Webcam
@@ -38,7 +38,16 @@ from ml.images.fetch import FetchError, fetch_image
 from ml.images.store import FileStore
 from ml.judgements import judgement
 from worker.settings import worker_settings
-from worker.stages.score import Attempt, Frame, Scored, Served, record_scores, score_pixels, unchanged
+from worker.stages.score import (
+    Attempt,
+    Frame,
+    Scored,
+    Served,
+    record_lone_scores,
+    record_scores,
+    score_pixels,
+    unchanged,
+)
 
 log = structlog.get_logger("score")
 REFUSED_URLS = ("url_blocked", "scheme", "bad_url")
@@ -99,6 +108,7 @@ class ScoringDesk:
         self.fetch_pool = fetch_pool
         # While pictures wait for a thread of the pool there is no hurry: one more in line, or one fewer, changes nothing.
         self._look_ups: Batches[Pending] = Batches("look-up", self._look_up, self._fail, lambda: score_pool.is_behind)
+        self._statements = LoneStatements()
         self._records: Batches[Pending] = Batches("record", self._record, self._fail, lambda: score_pool.is_behind)
 
     async def score(self, kind: str, picture: Picture) -> ScoreAnswer:
@@ -137,6 +147,7 @@ class ScoringDesk:
         """End the threads, when no request is under way any more."""
         self._look_ups.close()
         self._records.close()
+        self._statements.close()
 
     def _fetch(self, url: str) -> bytes:
         allowed = worker_settings().allowed_hosts
@@ -179,19 +190,13 @@ class ScoringDesk:
             self._commit(together)
 
     def _commit(self, together: Sequence[Pending]) -> None:
-        """Write the rows of pictures in one transaction, then let their answers go.
+        """Write the rows of pictures in one unit of work, then let their answers go.
 
         Where that fails by what one of them holds, each is tried by itself, so that it spoils no other.
         """
         alone = len(together) == 1
         try:
-            with session_scope() as session:
-                if any(pending.webcam_id is not None for pending in together):
-                    scoring.wait_at_most(session, LONE_LOCK_WAIT_MS if alone else LOCK_WAIT_MS)
-                record_scores(
-                    session, [pending.attempt() for pending in together], store=self.store,
-                    exploration_share=self.settings.exploration_share,
-                )  # fmt: skip
+            self._write([pending.attempt() for pending in together], LONE_LOCK_WAIT_MS if alone else LOCK_WAIT_MS)
         except Exception as error:  # noqa: BLE001 whoever waits must hear of whatever it was
             if alone or _is_away(error):
                 for pending in together:
@@ -206,6 +211,14 @@ class ScoringDesk:
                 pending.is_over = True
             for loop, parts in groupby(together, lambda pending: pending.loop):
                 call_on(loop, _let_go, list(parts))
+
+    def _write(self, attempts: Sequence[Attempt], lock_wait_ms: int) -> None:
+        if all(attempt.frame.webcam_id is None for attempt in attempts):
+            record_lone_scores(self._statements, attempts)
+            return
+        with session_scope() as session:
+            scoring.wait_at_most(session, lock_wait_ms)
+            record_scores(session, attempts, store=self.store, exploration_share=self.settings.exploration_share)
 
     def _fail(self, pending: Pending, error: BaseException) -> None:
         if pending.is_over:

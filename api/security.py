@@ -113,7 +113,7 @@ async def admit(request: Request, scopes: Sequence[str]) -> Caller:
         Unauthenticated: There is no key, or it is wrong, expired or revoked; which of these is never told.
         MissingScope: The key is valid and lacks a scope.
     """
-    caller: Caller | None = getattr(request.state, "caller", None)
+    caller: Caller | None = request.scope["state"].get("caller")
     if caller is None:
         scheme, presented = get_authorization_scheme_param(request.headers.get("Authorization"))
         if scheme.lower() == "bearer":

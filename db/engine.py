@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session
 
@@ -138,7 +139,7 @@ def forget_engine() -> Engine | None:
 
 @contextmanager
 def session_scope() -> Iterator[Session]:
-    """One unit of work: commits at the end, rolls back on any error. The only commit in Afterglow."""
+    """One unit of work: commits at the end, rolls back on any error. The only commit, beside `LoneStatements`."""
     with Session(engine(), expire_on_commit=False) as session:
         try:
             yield session
@@ -146,6 +147,63 @@ def session_scope() -> Iterator[Session]:
         except BaseException:
             session.rollback()
             raise
+
+
+class LoneStatements:
+    """Runs statements each of which is a unit of work by itself, on a connection of its own: Postgres commits it before
+    it answers, so that one round trip does what takes `session_scope` four. For one thread at a time; close it.
+
+    A connection that died while nothing was under way is replaced before the next statement is sent. No statement is
+    ever sent twice: where the connection breaks after it was sent, its rows may be there or not, as with a COMMIT whose
+    answer is lost. The caller hears of it, and whoever tries again may write the rows a second time.
+    """
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def run(self, statement: str, given: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """Run a statement with psycopg's placeholders; its rows.
+
+        Raises:
+            NoDatabase: There is no database.
+            sqlalchemy.exc.DBAPIError: The database refused it, and nothing was written; or it cannot be reached
+                (OperationalError).
+        """
+        connection = self._live_connection()
+        try:
+            rows = connection.exec_driver_sql(statement, given).all()
+            connection.commit()  # of SQLAlchemy's own state: Postgres has committed
+        except BaseException:
+            self.close()
+            raise
+        return rows
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _live_connection(self) -> Connection:
+        now = engine()
+        if self._connection is not None and (now is not self._engine or _has_news(self._connection)):
+            self.close()
+        if self._connection is None:
+            self._engine = now
+            self._connection = now.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.detach()  # it never goes back to the pool, whose connections begin transactions
+        return self._connection
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether the server sent something unasked on an idle connection: as a rule that it has ended."""
+    driver: Any = connection.connection.dbapi_connection  # a psycopg.Connection
+    if driver is None or driver.closed:
+        return True
+    poll = select.poll()
+    poll.register(driver.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def alembic_directory() -> Path:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col
 
+from db.engine import LoneStatements
 from db.errors import NotFound
 from db.tables import Image, ScoringEvent, WebcamSnapshot
 
@@ -116,6 +117,16 @@ def add_scoring_events(session: Session, rows: Sequence[Mapping[str, Any]]) -> l
     return [int(event_id) for (event_id,) in session.execute(statement, list(rows))]
 
 
+def add_lone_events(statements: LoneStatements, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Append attempts to score pictures of no webcam, and commit them; their ids in the same order.
+
+    Of each only `kind`, `image_sha256`, `model_version`, `raw_score`, `path_taken` and `reason` are written.
+    """
+    found = statements.run(_ADD_LONE_EVENTS, _columns(rows, *_LONE_EVENT))
+    # Numbers are drawn in the order of the rows; in which order they are given back is nowhere promised.
+    return sorted(int(event_id) for (event_id,) in found)
+
+
 def wait_at_most(session: Session, milliseconds: int) -> None:
     """Have the rest of this transaction give up where it waits longer than this for somebody's lock."""
     session.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{milliseconds}ms"})
@@ -125,6 +136,13 @@ def _columns(rows: Sequence[Mapping[str, Any]], *names: str) -> dict[str, Any]:
     return {name: [row[name] for row in rows] for name in names}
 
 
+_LONE_EVENT = ("kind", "image_sha256", "model_version", "raw_score", "path_taken", "reason")
+_ADD_LONE_EVENTS = (
+    f"INSERT INTO scoring_events ({', '.join(_LONE_EVENT)}) SELECT {', '.join(_LONE_EVENT)} "
+    "FROM unnest(%(kind)s::text[], %(image_sha256)s::text[], %(model_version)s::text[], %(raw_score)s::float8[], "
+    "%(path_taken)s::text[], %(reason)s::text[]) WITH ORDINALITY "
+    f"AS given ({', '.join(_LONE_EVENT)}, place) ORDER BY place RETURNING id"
+)
 _FIND_WEBCAMS = text(
     "SELECT id, source, external_id, last_image_hash, ai_model_version FROM webcams "
     "WHERE id = ANY(CAST(:ids AS bigint[])) UNION "

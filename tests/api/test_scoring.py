@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from api.active_models import ActiveModels
 from api.metrics import Metrics
@@ -216,8 +216,13 @@ def test_no_answer_is_given_before_its_rows_are_committed(
         assert session.get(ScoringEvent, answers[0].json()["eventId"]) is not None
 
 
+@pytest.mark.parametrize("has_webcams", [False, True])
 def test_a_database_that_is_away_fails_all_at_once(
-    desk: ScoringDesk, served: Served, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+    desk: ScoringDesk,
+    served: Served,
+    loop: asyncio.AbstractEventLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    has_webcams: bool,
 ) -> None:
     from sqlalchemy.exc import OperationalError
 
@@ -225,12 +230,13 @@ def test_a_database_that_is_away_fails_all_at_once(
 
     tried: list[int] = []
 
-    def away(_session: Session, attempts: list[Attempt], **_: object) -> None:
+    def away(_connection: object, attempts: list[Attempt], **_: object) -> None:
         tried.append(len(attempts))
         raise OperationalError("INSERT", {}, psycopg.OperationalError("the connection was refused"))
 
-    monkeypatch.setattr(scoring, "record_scores", away)
-    pictures = [scored(desk, served, loop, None) for _ in range(4)]
+    monkeypatch.setattr(scoring, "record_scores" if has_webcams else "record_lone_scores", away)
+    ids: list[int | None] = [*webcams(4)] if has_webcams else [None] * 4
+    pictures = [scored(desk, served, loop, webcam_id) for webcam_id in ids]
     desk._record(pictures)
     assert all(isinstance(error, OperationalError) for error in settle(loop, pictures))
     assert tried == [4]

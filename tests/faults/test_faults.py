@@ -58,6 +58,7 @@ ROOT = Path(__file__).parents[2]
 SUBMIT_AND_DIE = """
 import os, signal
 from db.engine import session_scope
+from worker.queue import submit
 with session_scope() as session:
     job, _ = submit(session, "export_dataset", {})
 print(job.id, flush=True)

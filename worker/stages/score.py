@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
+from db.engine import LoneStatements
 from db.errors import Conflict
 from db.queries import models, scoring, webcams
 from db.tables import ModelVersion
@@ -212,6 +213,21 @@ def record_scores(session: Session, attempts: Sequence[Attempt], *, store: FileS
     for attempt, event_id in zip(attempts, event_ids, strict=True):
         attempt.scored.event_id = event_id
     session.expire_all()
+
+
+def record_lone_scores(statements: LoneStatements, attempts: Sequence[Attempt]) -> None:
+    """Write and commit several attempts on pictures of no webcam: an event each and nothing else, in one round trip.
+
+    Sets `event_id` of each attempt's `scored`.
+
+    Raises:
+        ValueError: One of them names a webcam.
+    """
+    if any(attempt.frame.webcam_id is not None for attempt in attempts):
+        raise ValueError("the picture of a webcam has more rows than its event: use record_scores")
+    event_ids = scoring.add_lone_events(statements, [_event(attempt) for attempt in attempts])
+    for attempt, event_id in zip(attempts, event_ids, strict=True):
+        attempt.scored.event_id = event_id
 
 
 def _event(attempt: Attempt) -> dict[str, Any]:
