@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict
+
+_KEY = re.compile(r"ag_[0-9a-f]{8}_[0-9a-zA-Z]+")
+
+
+def _without_keys(line: str) -> str:
+    """The line with every API key cut to its public part, wherever a caller has put one."""
+    return _KEY.sub(lambda found: found[0][:11] + "_...", line) if "ag_" in line else line
+
+
+class _Render(structlog.processors.JSONRenderer):
+    """One JSON object a line, without API keys."""
+
+    def __call__(self, logger: Any, name: str, event_dict: EventDict) -> str:
+        return _without_keys(str(super().__call__(logger, name, event_dict)))
 
 
 def configure_logging() -> None:
@@ -16,7 +33,7 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _Render(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # whatever it is at the time of the line

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from api.errors import InvalidInput, UnsupportedBody
@@ -17,6 +18,7 @@ from api.strict_json import parse_json
 
 MAX_BATCH = 32
 MAX_FIELDS = 20
+LARGE_JSON_BYTES = 256 << 10
 RAW_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "")
 """Beside `image/*`; the second is what `curl --data-binary` says when it is not told otherwise."""
 HOW = (
@@ -139,7 +141,8 @@ async def _json(request: Request, how: str) -> dict[str, Any]:
     if not body:
         raise InvalidInput("body", f"the body is empty. {how}")
     try:
-        content = parse_json(body)
+        # A picture as text may be large, and the event loop must not wait for it.
+        content = await run_in_threadpool(parse_json, body) if len(body) > LARGE_JSON_BYTES else parse_json(body)
     except ValueError as error:
         raise InvalidInput("body", f"the body is not JSON: {error}. {how}") from error
     if not isinstance(content, dict):

@@ -19,7 +19,8 @@ log = structlog.get_logger("access")
 REQUEST_ID_HEADER = "X-Request-ID"
 CLIENT_CLOSED = 499
 """Logged, never sent: the caller went away before there was an answer."""
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SANE_ID = re.compile(r"(?!ag_)[A-Za-z0-9._-]{1,64}")
+"""What a caller may name a request, which stands in the log and in the answer; never what looks like a key."""
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _OURS = frozenset({b"x-request-id", *(name for name, _ in _SAFE)})
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -11,7 +11,11 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from api.errors import BodyTooLarge
 from api.strict_json import parse_json
+
+MAX_JSON_BYTES = 2 << 20
+"""Of a JSON body without a picture in it: parsing more would hold up every other request."""
 
 
 class _WholeForm(MultiPartParser):
@@ -41,9 +45,13 @@ class StrictRequest(Request):
 
         Raises:
             json.JSONDecodeError: It is none, or one that means two things.
+            BodyTooLarge: It is larger than any of our fields asks for.
         """
         if not hasattr(self, "_json"):
-            self._json = parse_json(await self.body())
+            body = await self.body()
+            if len(body) > MAX_JSON_BYTES:
+                raise BodyTooLarge(MAX_JSON_BYTES)
+            self._json = parse_json(body)
         return self._json
 
     async def _get_form(

@@ -25,6 +25,8 @@ def plain_reason(error: OSError) -> str:
                 f"{place} may not be used by user {os.geteuid()}: run as the user whom it belongs to, "
                 "or choose another AFTERGLOW_DATA_DIR."
             )
+        case errno.ENOTDIR | errno.EEXIST | errno.ENOENT:
+            return f"{place} cannot be made: a part of its path is no directory. Choose another AFTERGLOW_DATA_DIR."
         case _:
             return str(error)
 
@@ -33,7 +35,8 @@ def note_if_full(place: Path) -> list[str]:
     """One sentence if the disk of `place` is all but full, else nothing. Of a place that is not there, its nearest parent."""
     while not place.exists() and place != place.parent:
         place = place.parent
-    free = shutil.disk_usage(place).free
-    if free >= MIN_FREE_BYTES:
+    disk = shutil.disk_usage(place)
+    free = disk.free
+    if free >= MIN_FREE_BYTES or not disk.total:  # a file system that holds no files has no size
         return []
     return [f"The disk of {place} is full or almost so ({free // 2**20} MiB left): make space and start again."]

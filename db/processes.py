@@ -54,6 +54,11 @@ class Account:
                 os.chown(Path(folder, name), self.uid, self.gid, follow_symlinks=False)
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read, as the `opener` of `open`."""
+    return os.open(path, flags, 0o600)
+
+
 def spawn_daemon(argv: Sequence[str], log: Path, env: Mapping[str, str], account: Account | None = None) -> int:
     """Start `argv` in a session of its own, its output appended to `log`; its process id.
 
@@ -61,7 +66,7 @@ def spawn_daemon(argv: Sequence[str], log: Path, env: Mapping[str, str], account
     """
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_name(log.name + ".1"))
-    with log.open("ab") as stream:
+    with open(log, "ab", opener=private) as stream:
         done = subprocess.run(
             ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *argv],
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.processes import MAX_LOG_BYTES, tail_of
+from db.processes import MAX_LOG_BYTES, private, tail_of
 from worker.tied import tied
 
 GRACE_S = 20.0
@@ -148,7 +148,7 @@ class Supervisor:
         log = self.log_path(child.what.name)
         if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
-        with log.open("ab") as stream:
+        with open(log, "ab", opener=private) as stream:
             child.log_start = stream.tell()
             child.process = subprocess.Popen(
                 tied(child.what.argv, signal.SIGTERM),

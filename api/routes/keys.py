@@ -22,8 +22,8 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=KeyedRoute, dep
 @router.post("", response_model=NewKey, status_code=status.HTTP_201_CREATED, summary="Make a key")
 def create_key(body: KeyBody, session: SessionDep, response: Response) -> dict[str, Any]:
     """Make a key. It is shown in this answer and never again; only its hash is stored."""
-    days = timedelta(days=body.days) if body.days is not None else None
-    row, key = access.add_key(session, name=body.name, scopes=body.scopes, expires_in=days)
+    expires_in = timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None
+    row, key = access.add_key(session, name=body.name, scopes=body.scopes, expires_in=expires_in)
     session.refresh(row)
     response.headers["Cache-Control"] = "no-store"
     return {**row.model_dump(), "key": key}

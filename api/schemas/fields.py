@@ -56,13 +56,19 @@ def _storable_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _plain_digits(given: Any) -> Any:
+    if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,400}", given) is None:
+        raise ValueError("must be a whole number in plain digits")
+    return given
+
+
 def _in_the_past(moment: datetime) -> datetime:
     if moment > datetime.now(UTC):
         raise ValueError("lies in the future; labels can only be exported as they stood")
     return moment
 
 
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Id = Annotated[int, BeforeValidator(_plain_digits), Field(ge=1, le=2**63 - 1)]
 """A primary key."""
 BodyId = Annotated[Id, Strict()]
 """A primary key in JSON, where it is a number and neither text nor true."""

@@ -18,14 +18,14 @@ class KeyBody(Body):
     """A key to make."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "webcam-cron", "scopes": ["score", "ingest"], "days": 365}]}
+        json_schema_extra={"examples": [{"name": "webcam-cron", "scopes": ["score", "ingest"], "expires_in_days": 365}]}
     )
 
     name: Text
     """Whose key it is; it stands in the log beside each of its requests."""
     scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
     """What it may do beside reading."""
-    days: int | None = Field(None, ge=1, le=3650, strict=True)
+    expires_in_days: int | None = Field(None, ge=1, le=3650, strict=True)
     """Days until it expires; empty: never."""
 
 

@@ -91,6 +91,15 @@ class TestJson:
             assert "not JSON" in detail, path
             assert word in detail, path
 
+    def test_a_key_given_twice_among_many_is_found_at_once(self, client: httpx.Client) -> None:
+        names = ",".join(f'"k{number}":0' for number in (*range(100_000), 99_999))  # by pairs it would take minutes
+        answer = client.post("/v1/webcams", content=f"{{{names}}}", headers={"Content-Type": "application/json"})
+        assert "'k99999' is given twice" in refusal(answer, 422)
+
+    def test_json_without_a_picture_is_small(self, client: httpx.Client) -> None:
+        body = '{"a":[' + "0," * (1 << 20) + "0]}"
+        refusal(client.post("/v1/webcams", content=body, headers={"Content-Type": "application/json"}), 413)
+
     @pytest.mark.parametrize("odd", ["a\0b", "\ud800", "x\udfff"])
     @pytest.mark.parametrize(
         ("path", "body", "field"),
@@ -129,7 +138,7 @@ class TestJson:
 class TestIds:
     @pytest.mark.parametrize(
         "key",
-        ["1 OR 1=1", "-1", "0", str(2**63), str(2**64), "9" * 400, "9" * 5000, "%00", "1%00", "1.5", "0x1", "null",
+        ["1 OR 1=1", "-1", "0", str(2**63), str(2**64), "9" * 400, "9" * 5000, "%00", "1%00", "1.5", "1_0", "+1", "0x1", "null",
          "\u0661", "%ff", "1;DROP TABLE jobs", "..", "..%2f1"],
     )  # fmt: skip
     def test_an_odd_id_is_refused_on_every_route(self, client: httpx.Client, key: str) -> None:

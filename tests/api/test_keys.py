@@ -12,7 +12,7 @@ from tests.conftest import client_of
 
 
 def test_a_key_is_made_shown_once_used_listed_and_revoked(server: str, client: httpx.Client) -> None:
-    answer = client.post("/v1/keys", json={"name": "cron", "scopes": ["score", "ingest"], "days": 30})
+    answer = client.post("/v1/keys", json={"name": "cron", "scopes": ["score", "ingest"], "expires_in_days": 30})
     assert answer.status_code == 201, answer.text
     assert answer.headers["cache-control"] == "no-store"
     made = answer.json()
@@ -56,7 +56,7 @@ def test_keys_are_paged(client: httpx.Client, api_key: Callable[..., str]) -> No
         ({"name": "x", "scopes": ["sudo"]}, "body.scopes.0"),
         ({"name": "x"}, "body.scopes"),
         ({"name": "", "scopes": ["rate"]}, "body.name"),
-        ({"name": "x", "scopes": ["rate"], "days": 0}, "body.days"),
+        ({"name": "x", "scopes": ["rate"], "expires_in_days": 0}, "body.expires_in_days"),
         ({"name": "x", "scopes": ["rate"], "key_id": "00000000"}, "body.key_id"),
     ],
 )

@@ -52,6 +52,8 @@ def test_no_secret_reaches_the_log_of_the_server(process: tuple[str, Path], api_
         client.post("/v1/score?captured_at=hunter2", content=picture(1))
         client.post("/v1/webcams", json={"external_id": "x", "password": "s3cret-pw"})
         made = client.post("/v1/keys", json={"name": "new", "scopes": ["rate"]}).json()["key"]
+        client.get(f"/v1/jobs/{key}")
+        assert client.get("/v1/jobs", headers={"X-Request-ID": key}).headers["x-request-id"] != key
         client.get("/v1/webcams", headers={"X-Request-ID": "done"})
         client.get("/healthz")  # by the time of its answer, the line about the request before is written
         answer = client.get("/healthz")
@@ -59,6 +61,7 @@ def test_no_secret_reaches_the_log_of_the_server(process: tuple[str, Path], api_
     assert '"path": "/v1/jobs"' in written
     assert '"key": "test-admin"' in written
     assert '"request_id": "done"' in written
+    assert f'"path": "/v1/jobs/{key[:11]}_..."' in written
     for secret in (*SECRETS, key, key.rpartition("_")[2], made, made.rpartition("_")[2], os.environ["DATABASE_URL"]):
         assert secret not in written, secret
     assert "HTTP/1.1" not in written, "no line of uvicorn's access log, which holds queries"
