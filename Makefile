@@ -31,10 +31,10 @@ up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
 
 test: $(VENV)/.current $(API_VENV)/.current  ## all tests on real services, in under ten minutes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not faults"
-	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults" tests/api $(API_AGAIN)
+	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults" $(API_AGAIN)
 
 # Without torch the question is whether the API works at all; what it says to bad requests has been seen above.
-API_AGAIN := --ignore=tests/api/test_schema.py --ignore=tests/api/test_bad_input.py --ignore=tests/api/test_raw_requests.py
+API_AGAIN := $(addprefix tests/api/test_,system.py score.py examples.py active_models.py training.py)
 
 test-served: $(VENV)/.current  ## the same on a Postgres and a Redis over TCP; needs Postgres 15 or newer installed
 	$(BIN)/python -m tests.served -q -n 2 --dist loadfile tests/db tests/api tests/worker

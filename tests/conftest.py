@@ -40,6 +40,14 @@ RETIRED: list[Engine] = []
 one, which would be lost open, and psycopg warns of that whenever the garbage collector finds it."""
 
 
+LONG_FILES = frozenset({"test_kill_each.py", "test_demo.py", "test_lifecycle.py", "test_up.py"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that at the end no process waits for another."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the markers."""
     config.addinivalue_line("markers", "faults: too slow for every run; `make test-faults` runs it")

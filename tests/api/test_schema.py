@@ -60,7 +60,7 @@ def test_no_request_is_a_fault_of_ours(case: Any, web: requests.Session, server:
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 @schema.parametrize()
-@settings(max_examples=200, **SETTINGS)
+@settings(max_examples=100, **SETTINGS)
 def test_no_request_of_hundreds_is(case: Any, web: requests.Session, server: str, ids: dict[str, str]) -> None:
     send(case, web, server)
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from sqlmodel import Session
 
-from db.engine import session_scope
+from db.engine import make_engine, session_scope
 from db.queries import jobs
 from db.tables import Job
 from tests.builders import make_version
@@ -98,19 +98,22 @@ def test_trying_again_makes_one_new_job(database: str, afterglow: Afterglow) -> 
 
 def test_watching_follows_a_job_to_its_end(database: str, afterglow: Afterglow) -> None:
     claim = _claimed(_submitted())
+    engine = make_engine(database)  # its own: the command, which runs in this process, gives the common one up
 
     def work() -> None:
-        for step in (0.3, 0.6):
-            with session_scope() as session:
+        with Session(engine) as session:
+            for step in (0.3, 0.6):
                 jobs.beat(session, claim, 60.0, progress=step, message=f"step {step}")
-            time.sleep(0.8)
-        with session_scope() as session:
+                session.commit()
+                time.sleep(0.8)
             jobs.finish_job(session, claim, "succeeded", result={})
+            session.commit()
 
     worker = threading.Thread(target=work)
     worker.start()
     said = afterglow("jobs", "watch", str(claim.job_id))
     worker.join()
+    engine.dispose()
     assert said.code == 0
     assert f"job {claim.job_id} export_dataset: 60% step 0.6" in said.err
     assert "100% succeeded" in said.err

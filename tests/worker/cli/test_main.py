@@ -21,6 +21,13 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "worker.cli.main"]
 
 
+HEARS_CTRL_C = (
+    sys.executable, "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+)  # fmt: skip
+"""What a shell starts in the background ignores SIGINT, and so does all that it starts."""
+
+
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="agc-", dir="/tmp") as directory:
@@ -98,7 +105,7 @@ def test_ctrl_c_in_a_training_that_runs_its_own_workers_ends_the_job(home: Path)
     assert imported.returncode == 0
     assert "importing: 24 of 24 rows" in imported.stderr
     endless = ["--set", "trainable=all", "--set", "epochs=10000", "--set", "patience=10000", "--set", "image_size=32"]
-    command = [*PROGRAM, "train", "rating", *endless, "--data-dir", str(home / "var")]
+    command = [*HEARS_CTRL_C, *PROGRAM, "train", "rating", *endless, "--data-dir", str(home / "var")]
     training = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=_environment()
     )
