@@ -32,10 +32,12 @@ class WebcamFacts:
     """Degrees east; None where unknown."""
     region: str
     source: str
+    lat: float | None = None
+    """Degrees north; None where unknown."""
 
 
 def read_webcams(path: Path) -> dict[int, WebcamFacts]:
-    """Read a CSV `webcam_id, lng, region, source`, one row a webcam.
+    """Read a CSV `webcam_id, lat, lng, region, source`, one row a webcam; `lat` may be missing.
 
     Raises:
         ManifestError: The file is missing or damaged.
@@ -44,7 +46,10 @@ def read_webcams(path: Path) -> dict[int, WebcamFacts]:
         with path.open(newline="", encoding="utf-8") as file:
             return {
                 int(row["webcam_id"]): WebcamFacts(
-                    float(row["lng"]) if row["lng"] else None, row["region"], row["source"]
+                    float(row["lng"]) if row["lng"] else None,
+                    row["region"],
+                    row["source"],
+                    float(row["lat"]) if row.get("lat") else None,
                 )
                 for row in csv.DictReader(file)
             }

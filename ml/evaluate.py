@@ -1,10 +1,11 @@
 """The verb `evaluate`: a bundle and a manifest in; report.json and predictions.csv out.
 
     python -m ml.evaluate --bundle BUNDLE_DIR --manifest manifest_full.csv --store URL --out REPORT_DIR
-        [--run RUN_DIR] [--active BUNDLE_DIR]
+        [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--cache DIR]
 
 Method `test`: the bundle, exactly as it would be served, on the test rows. Method `kfold` (the run says which): the
-run's out-of-fold scores of all rows, and the bundle on what test rows there are. report.json is written last.
+run's out-of-fold scores of all rows, and the bundle on what test rows there are. Beside it stand baselines fitted on
+the rows that the model learned from, and the noise of the raters. report.json is written last.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ml import report as reports
-from ml.baselines import baseline_scores_out_of_fold
+from ml.baselines import Baseline, Baselines
 from ml.bundle import bundle_sha256
 from ml.curves import WebcamFacts, calibration_table, classification, read_webcams, slices
+from ml.evaluated import Evaluated, write_predictions
 from ml.events import Progress, finite, run_verb
+from ml.features.handmade import cached_sky_features
 from ml.images.decode import ImageError
 from ml.images.store import FileStore, StoreError
 from ml.inference import Scorer
 from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow, manifest_sha256, read_manifest
+from ml.noise import read_ratings
+from ml.noise_report import Judged, noise_content, noise_sentence
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"
 TEST, KFOLD = "test", "kfold"
@@ -40,42 +44,6 @@ IN_SAMPLE = "in sample, not comparable: the active model may have learned from t
 SLICE_REPLICATES = 500
 BATCH = 16
 MAX_THREADS = 4
-
-
-@dataclass
-class Evaluated:
-    """Rows and what everyone says of them."""
-
-    rows: list[ManifestRow]
-    entries: list[reports.Scores]
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    """The bundle's named outputs, each (N,); empty where it was not run."""
-    baselines: Callable[[Sequence[ManifestRow]], dict[str, np.ndarray]] | None = None
-    """Baselines of any of these rows; None where they belong to all rows together, as out of fold."""
-
-    @property
-    def targets(self) -> np.ndarray:
-        """Targets, float (N,)."""
-        return np.array([row.target_label for row in self.rows], dtype=np.float64)
-
-    @property
-    def model(self) -> np.ndarray:
-        """The model's scores, float (N,)."""
-        return next(entry.scores for entry in self.entries if entry.role == reports.MODEL)
-
-    def part(self, chosen: np.ndarray) -> Evaluated:
-        """The rows where `chosen`, bool (N,), is true, with the baselines that mean something for them."""
-        rows = [row for row, keep in zip(self.rows, chosen, strict=True) if keep]
-        entries = [reports.Scores(each.name, each.role, each.scores[chosen], each.remark) for each in self.entries]
-        if self.baselines is not None:
-            listed = self.baselines(rows)  # the mean of a webcam is none where no row's webcam was seen
-            entries = [each for each in entries if each.role != reports.BASELINE or each.name in listed]
-        return Evaluated(rows, entries, baselines=self.baselines)
-
-    def table(self, judgement: Judgement, head: str, replicates: int) -> dict[str, Any]:
-        """The table of these rows."""
-        groups = [row.group_id for row in self.rows]
-        return reports.table(judgement, head, self.entries, self.targets, groups, replicates)
 
 
 def evaluate(
@@ -87,8 +55,22 @@ def evaluate(
     active: Path | None = None,
     replicates: int = reports.REPLICATES,
     webcams: Path | None = None,
+    ratings: Path | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle and write its report; returns the headline as the verb's result.
+
+    Args:
+        bundle: directory of the bundle.
+        manifest: `manifest_full.csv` of the rows that the model learned from and is tested on.
+        store_url: the image store.
+        out: directory of the report, made here.
+        run: directory of the run; its out-of-fold scores are the headline where it has them.
+        active: bundle of the active model, measured on the same rows.
+        replicates: of the bootstrap.
+        webcams: CSV of where webcams are; without it there are no slices by region, and no baseline knows the sun.
+        ratings: CSV of the raw verdicts behind the labels; without it the noise of the raters is unknown.
+        cache: directory of cached hand-made features; without it they are computed anew.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -111,23 +93,34 @@ def evaluate(
     if not learned:
         raise ManifestError(f"{manifest} has no train or val row, so no baseline can be fitted; use the run's manifest")
     rival, notes = _rival(active, scorer)
-    tested = _test(scorer, rival, store, test_rows, learned, progress.part(0.05, 0.6)) if test_rows else None
+    facts = read_webcams(webcams) if webcams is not None else {}
+    votes = read_ratings(ratings) if ratings is not None else None
+    features = _sky_features(store, kept, cache, progress.part(0.02, 0.3))
+    baselines = Baselines(judgement, head, features, facts)
+    tested = _test(scorer, rival, store, test_rows, progress.part(0.3, 0.65)) if test_rows else None
+    if tested is not None:
+        progress.report(0.65, "fitting the baselines")
+        tested.entries += _entries(baselines.of(learned, test_rows))
     folded = None
     if method == KFOLD:
         assert run is not None
-        folded = _out_of_fold(scorer, rival, store, run, kept, progress.part(0.6, 0.8))
+        folded = _out_of_fold(scorer, rival, store, run, kept, baselines, progress.part(0.7, 0.8))
     progress.report(0.8, f"drawing {replicates} bootstrap replicates")
-    facts = read_webcams(webcams) if webcams is not None else {}
-    content = _report(scorer, rival, method, tested, folded, replicates, notes, facts)
+    parts = _parts(tested, folded)
+    content = _report(scorer, rival, method, parts, replicates, notes, facts)
+    judged = {name: Judged(part.rows, part.model) for name, part in parts.items()}
+    content["noise"] = noise_content(votes, kept, judgement, head, judged, replicates)
+    content["noise"]["sentence"] = noise_sentence(scorer.bundle.model_version, content["noise"], content["headline"])
+    notes.insert(1, content["noise"]["sentence"])
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     reports.validate(content)
     out.mkdir(parents=True, exist_ok=True)
-    _write_predictions(out / PREDICTIONS_FILE, scorer.bundle.outputs, tested, folded)
+    write_predictions(out / PREDICTIONS_FILE, scorer.bundle.outputs, tested, folded)
     text = json.dumps(finite(content), indent=2, sort_keys=True, allow_nan=False)
     (out / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
     headline = content["subsets"][content["headline"]]
-    return {key: content[key] for key in ("model_version", "method", "headline", "primary", "notes")} | {
+    return {key: content[key] for key in ("model_version", "method", "headline", "primary", "skill", "notes")} | {
         "n": headline["n"], "n_groups": headline["n_groups"], "rows": headline["rows"],
     }  # fmt: skip
 
@@ -192,7 +185,6 @@ def _test(
     rival: Scorer | None,
     store: FileStore,
     rows: list[ManifestRow],
-    learned: Sequence[ManifestRow],
     progress: Progress,
 ) -> Evaluated:
     judgement, head = scorer.judgement, scorer.bundle.head
@@ -201,14 +193,44 @@ def _test(
     if rival is not None:
         theirs = judgement.scores(_serve(rival, store, rows, progress.part(0.5, 1.0)), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs))
-    baselines = partial(judgement.baselines, learned, head=head)
-    for name, scores in baselines(rows).items():
-        entries.append(reports.Scores(name, reports.BASELINE, scores))
-    return Evaluated(rows, entries, outputs, baselines)
+    return Evaluated(rows, entries, outputs)
+
+
+def _entries(baselines: Sequence[Baseline]) -> list[reports.Scores]:
+    return [
+        reports.Scores(each.name, reports.BASELINE, each.scores, detail=each.detail, knows=each.knows)
+        for each in baselines
+    ]
+
+
+def _sky_features(
+    store: FileStore, rows: Sequence[ManifestRow], cache: Path | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Hand-made features of these rows' images, by sha256; each image is looked at once."""
+    for row in rows:
+        if row.image_sha256 is None:
+            raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
+    owners = {str(row.image_sha256): row.snapshot_id for row in rows}
+    hashes = list(owners)
+    found: dict[str, np.ndarray] = {}
+    try:
+        for values in cached_sky_features(store.image, hashes, cache, _threads()):
+            found[hashes[len(found)]] = values
+            progress.report(len(found) / len(hashes), f"hand-made features: image {len(found)}/{len(hashes)}")
+    except (StoreError, ImageError) as error:
+        snapshot = owners[hashes[len(found)]]
+        raise ManifestError(f"the image of snapshot {snapshot} cannot be used for the baselines: {error}") from error
+    return found
 
 
 def _out_of_fold(
-    scorer: Scorer, rival: Scorer | None, store: FileStore, run: Path, kept: Sequence[ManifestRow], progress: Progress
+    scorer: Scorer,
+    rival: Scorer | None,
+    store: FileStore,
+    run: Path,
+    kept: Sequence[ManifestRow],
+    baselines: Baselines,
+    progress: Progress,
 ) -> Evaluated:
     judgement, head = scorer.judgement, scorer.bundle.head
     by_snapshot = {row.snapshot_id: row for row in kept}
@@ -227,23 +249,11 @@ def _out_of_fold(
     if rival is not None:
         theirs = judgement.scores(_serve(rival, store, rows, progress), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
-    for name, values in baseline_scores_out_of_fold(judgement, rows, np.array(folds), head).items():
-        entries.append(reports.Scores(name, reports.BASELINE, values))
-    return Evaluated(rows, entries)
+    return Evaluated(rows, entries + _entries(baselines.out_of_fold(rows, np.array(folds))))
 
 
-def _report(
-    scorer: Scorer,
-    rival: Scorer | None,
-    method: str,
-    tested: Evaluated | None,
-    folded: Evaluated | None,
-    replicates: int,
-    notes: list[str],
-    webcams: dict[int, WebcamFacts],
-) -> dict[str, Any]:
-    judgement, bundle = scorer.judgement, scorer.bundle
-    primary = judgement.metrics(bundle.head)[0]
+def _parts(tested: Evaluated | None, folded: Evaluated | None) -> dict[str, Evaluated]:
+    """The rows of each table, by its name."""
     parts: dict[str, Evaluated] = {}
     if folded is not None:
         parts[OUT_OF_FOLD] = folded
@@ -254,12 +264,28 @@ def _report(
             for name, chosen in (("test_unseen", unseen), ("test_seen", ~unseen), ("test", np.ones_like(unseen)))
             if chosen.any()
         }
+    return parts
+
+
+def _report(
+    scorer: Scorer,
+    rival: Scorer | None,
+    method: str,
+    parts: dict[str, Evaluated],
+    replicates: int,
+    notes: list[str],
+    webcams: dict[int, WebcamFacts],
+) -> dict[str, Any]:
+    judgement, bundle = scorer.judgement, scorer.bundle
+    primary = judgement.metrics(bundle.head)[0]
     subsets = {name: part.table(judgement, bundle.head, replicates) for name, part in parts.items()}
     headline = _headline(subsets, primary.name)
-    if folded is not None and rival is not None:
+    if OUT_OF_FOLD in parts and rival is not None:
         _compare_on_test(subsets, rival.bundle.model_version, notes)
     notes += [f"{name}: {content['insufficient']}" for name, content in subsets.items() if "insufficient" in content]
     main = parts[headline]
+    sentence = reports.skill_sentence(bundle.model_version, subsets[headline])
+    notes.insert(0, sentence)
     return {
         "format": reports.FORMAT,
         "kind": bundle.kind,
@@ -270,6 +296,7 @@ def _report(
         "primary": {"name": primary.name, "higher_is_better": primary.higher_is_better},
         "metrics": {spec.name: spec.meaning for spec in judgement.metrics(bundle.head)},
         "headline": headline,
+        "skill": {**subsets[headline]["skill"], "sentence": sentence},
         "replicates": replicates,
         "subsets": subsets,
         "slices": slices(
@@ -302,27 +329,6 @@ def _compare_on_test(subsets: dict[str, dict[str, Any]], active: str, notes: lis
     notes.append(f"there are no test rows, so the active {active} cannot be compared fairly: its scores are in sample")
 
 
-def _write_predictions(path: Path, outputs: Sequence[str], tested: Evaluated | None, folded: Evaluated | None) -> None:
-    """One line a row: `score` and the named outputs are what the bundle serves, `out_of_fold_score` is the folds'."""
-    served: dict[int, list[float]] = {}
-    if tested is not None:
-        for place, row in enumerate(tested.rows):
-            served[row.snapshot_id] = [float(tested.model[place]), *(float(tested.outputs[o][place]) for o in outputs)]
-    main = folded or tested
-    assert main is not None
-    with path.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        names = ("snapshot_id", "image_sha256", "split", "seen", "group_id", "target", "out_of_fold_score", "score")
-        writer.writerow((*names, *outputs))
-        for place, row in enumerate(main.rows):
-            apart = repr(float(main.model[place])) if folded is not None else ""
-            seen = "" if row.seen is None else str(row.seen).lower()
-            cells = served.get(row.snapshot_id, [""] * (1 + len(outputs)))
-            writer.writerow(
-                (row.snapshot_id, row.image_sha256, row.split, seen, row.group_id, row.target_label, apart, *cells)
-            )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and evaluate; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ml.evaluate", description="Evaluate a bundle on frozen rows.")
@@ -332,7 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", required=True, help="address of the image store")
     parser.add_argument("--out", required=True, type=Path, help="directory of the report")
     parser.add_argument("--active", type=Path, help="bundle of the active model, measured on the same rows")
-    parser.add_argument("--webcams", type=Path, help="CSV webcam_id, lng, region, source; for slices")
+    parser.add_argument("--webcams", type=Path, help="CSV webcam_id, lat, lng, region, source")
+    parser.add_argument("--ratings", type=Path, help="CSV snapshot_id, rater, rating, verdict, label_source")
+    parser.add_argument("--cache", type=Path, help="directory of cached features")
     parser.add_argument("--replicates", type=int, default=reports.REPLICATES, help="bootstrap replicates")
     given = parser.parse_args(arguments)
     return run_verb(
@@ -345,6 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.active,
             given.replicates,
             given.webcams,
+            given.ratings,
+            given.cache,
         )
     )
 

@@ -45,6 +45,10 @@ class Scores:
     """float (N,), on the scale of the targets."""
     remark: str = ""
     """Why its numbers must not be compared; then no comparison is made."""
+    detail: str = ""
+    """What was chosen in fitting it, for people."""
+    knows: np.ndarray | None = None
+    """bool (N,): rows of which it knows more than the average; a part of the table without any leaves it out."""
 
 
 def draws(group_ids: Sequence[str], replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -103,6 +107,7 @@ def table(
         "n_groups": num_groups,
         "rows": [_row(entry, names, points[entry.name], samples[entry.name]) for entry in entries],
         "comparisons": _comparisons(specs[0], entries, points, samples),
+        "skill": _skill(specs[0], entries, points, samples),
     }
     words = insufficient(len(targets), num_groups)
     return {**content, "insufficient": words} if words else content
@@ -128,6 +133,8 @@ def _row(
         "intervals": {name: intervals[name] if math.isfinite(point[name]) else None for name in names},
         "replicates": {name: used[name] for name in names if used[name] < len(samples[name])},
     }
+    if entry.detail:
+        row["detail"] = entry.detail
     return {**row, "comparable": False, "remark": entry.remark} if entry.remark else row
 
 
@@ -163,6 +170,60 @@ def _comparisons(
             }
         )
     return found
+
+
+def _skill(
+    primary: MetricSpec,
+    entries: Sequence[Scores],
+    points: Mapping[str, dict[str, float]],
+    samples: Mapping[str, dict[str, np.ndarray]],
+) -> dict[str, Any]:
+    """The share of the best baseline's error that the model does away with: 1 is perfect, 0 no better, negative worse.
+
+    `1 - error / error_of_best` where lower is better, else `(value - best) / (largest - best)`. The best baseline is the
+    best on these very rows, which favours it; the interval is paired, and keeps that choice. `certain` means: the
+    interval lies above 0. Null where undefined, as when the best baseline makes no error at all.
+    """
+    model = next(entry.name for entry in entries if entry.role == MODEL)
+    sign = 1.0 if primary.higher_is_better else -1.0
+    known = [
+        (sign * points[entry.name][primary.name], entry.name)
+        for entry in entries
+        if entry.role == BASELINE and not entry.remark and math.isfinite(points[entry.name][primary.name])
+    ]
+    found: dict[str, Any] = {"metric": primary.name, "against": None, "value": None, "interval": None, "certain": False}
+    if not known:
+        return found
+    best = max(known, key=lambda each: each[0])[1]  # of equals the first, which is the simplest
+    value = _skill_of(primary, np.array([points[model][primary.name]]), np.array([points[best][primary.name]]))[0]
+    bounds = interval(_skill_of(primary, samples[model][primary.name], samples[best][primary.name]))
+    found["against"] = best
+    if math.isfinite(value) and bounds is not None:
+        found |= {"value": float(value), "interval": bounds, "certain": bounds[0] > 0.0}
+    return found
+
+
+def _skill_of(primary: MetricSpec, model: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Skill of values (B,) over values (B,); NaN where the best has no error left."""
+    room = primary.high - best if primary.higher_is_better else best - primary.low
+    gain = model - best if primary.higher_is_better else best - model
+    skill = np.full(len(model), np.nan)
+    np.divide(gain, room, out=skill, where=np.isfinite(room) & (room > 0))
+    return skill
+
+
+def skill_sentence(model: str, content: Mapping[str, Any]) -> str:
+    """What a table's skill says, for people: the headline of a report."""
+    skill = content["skill"]
+    where = f"on {content['n']} rows in {content['n_groups']} groups"
+    if skill["value"] is None:
+        return f"{model} cannot be compared with a baseline in {skill['metric']} {where}: it is undefined on these rows"
+    low, high = skill["interval"]
+    figures = f"skill {skill['value']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, in {skill['metric']} {where}"
+    if skill["certain"]:
+        return f"{model} is better than the best baseline, {skill['against']}: {figures}"
+    how = "is worse than" if high < 0.0 else "is not better beyond its interval than"
+    return f"{model} {how} the best baseline, {skill['against']} ({figures}): the simpler model stays"
 
 
 def _check_table(where: str, content: Mapping[str, Any]) -> None:

@@ -98,6 +98,8 @@ class Judgement(ABC):
     review: ClassVar[ReviewSpec]
     recipe_defaults: ClassVar[dict[str, Any]]
     """Values that differ from the general recipe."""
+    good_from: ClassVar[float | None] = None
+    """Label from which on `is_good` is true, where that is a threshold on mean stars."""
 
     _REQUIRED = (
         "name", "version", "version_prefix", "Label", "Prediction", "images_per_item", "label_sources", "heads",
@@ -193,6 +195,13 @@ class Judgement(ABC):
         counts = weights.astype(np.int64)
         measured = [self.measure(np.repeat(scores, row), np.repeat(targets, row), head) for row in counts]
         return {spec.name: np.array([each[spec.name] for each in measured]) for spec in self.metrics(head)}
+
+    def stars_per_target(self, head: str) -> float | None:
+        """How many stars one unit of `target` is; None where errors of `head` are not measured in raters' stars.
+
+        Where it is known and `mae` is among the metrics, a report says how much of it is the raters' noise.
+        """
+        return None
 
     @abstractmethod
     def baselines(self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str) -> dict[str, np.ndarray]:

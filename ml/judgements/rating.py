@@ -110,6 +110,7 @@ class Rating(Judgement):
         },
     )  # fmt: skip
     recipe_defaults: ClassVar[dict[str, Any]] = {}
+    good_from: ClassVar[float | None] = GOOD_FROM
 
     def _check_head(self, head: str) -> None:
         if head not in self.heads:
@@ -288,6 +289,11 @@ class Rating(Judgement):
             **{name: decided[name] for name in ("f1", "precision", "recall", "balanced_accuracy")},
             "brier": metrics.brier(s, positive, weights), "log_loss": metrics.log_loss(s, positive, weights),
         }  # fmt: skip
+
+    def stars_per_target(self, head: str) -> float | None:
+        """Regression is in stars; the binary head answers yes or no."""
+        self._check_head(head)
+        return 1.0 if head == "regression" else None
 
     def baselines(self, train: Sequence[ManifestRow], test: Sequence[ManifestRow], head: str) -> dict[str, np.ndarray]:
         """Predictors without a model, fitted on `train`.

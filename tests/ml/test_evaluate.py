@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from ml.baselines import baseline_scores_out_of_fold
+from ml.baselines import BOOSTING, RIDGE, SINGLE, TIME, Baselines
 from ml.evaluate import evaluate
 from ml.images.store import FileStore
 from ml.judgements.rating import Rating
@@ -82,6 +82,13 @@ def names(content, role):
     return [each["name"] for each in content["rows"] if each["role"] == role]
 
 
+def write_ratings(folder, votes):
+    path = folder / "ratings.csv"
+    lines = [f"{snapshot},{rater},{stars},sunset,test" for snapshot, rater, stars in votes]
+    path.write_text("\n".join(["snapshot_id,rater,rating,verdict,label_source", *lines]) + "\n")
+    return path
+
+
 class TestOnTestRows:
     def test_the_unseen_webcams_are_the_headline_and_everything_has_its_baselines(self, tmp_path):
         world = World(tmp_path)
@@ -91,11 +98,13 @@ class TestOnTestRows:
         counts = {name: content["n"] for name, content in report["subsets"].items()}
         assert counts == {"test": 60, "test_seen": 40, "test_unseen": 20}
         assert report["manifest_sha256"] == manifest_sha256(world.rows)
-        seen = ["predict the mean", "predict the median", "per-webcam mean"]
-        expected = {"test": seen, "test_seen": seen, "test_unseen": seen[:2]}
+        constants, others = ["predict the mean", "predict the median"], [TIME, SINGLE, RIDGE, BOOSTING]
+        seen = [*constants, "per-webcam mean", *others]
+        expected = {"test": seen, "test_seen": seen, "test_unseen": [*constants, *others]}
         assert {name: names(content, "baseline") for name, content in report["subsets"].items()} == expected
         for content in report["subsets"].values():
-            assert all(each["better"] for each in content["comparisons"])
+            better = {each["against"] for each in content["comparisons"] if each["better"]}
+            assert better >= {"predict the mean", "predict the median", TIME}
         assert {each["value"] for each in report["slices"]["phase"]} == {"sunrise", "sunset"}
 
     def test_predictions_are_what_the_bundle_serves_for_exactly_the_test_rows(self, tmp_path):
@@ -141,6 +150,24 @@ class TestOnTestRows:
         assert 0 <= report["ece"] <= 1
         assert sum(bucket["n"] for bucket in report["calibration_table"]) == 20
 
+    def test_hand_made_features_know_brightness_too_so_the_simpler_model_stays(self, tmp_path):
+        report = World(tmp_path).evaluate(cache=tmp_path / "cache")
+        skill = report["skill"]
+        assert skill["against"] in (SINGLE, RIDGE, BOOSTING)
+        assert skill["metric"] == "mae"
+        assert skill["certain"] is False
+        assert report["notes"][0] == skill["sentence"]
+        assert "the simpler model stays" in skill["sentence"]
+        assert len(list((tmp_path / "cache").rglob("*.npy"))) == 120
+
+    def test_a_missing_image_of_a_training_row_is_named(self, tmp_path):
+        world = World(tmp_path)
+        lost = next(each for each in world.rows if each.split == "train")
+        (path,) = (tmp_path / "store").rglob(lost.image_sha256[2:])
+        path.unlink()
+        with pytest.raises(ManifestError, match=f"snapshot {lost.snapshot_id} cannot be used for the baselines"):
+            world.evaluate()
+
     def test_the_same_input_gives_the_same_bytes(self, tmp_path):
         world = World(tmp_path)
         files = []
@@ -154,6 +181,55 @@ class TestOnTestRows:
         with pytest.raises(ManifestError, match=r"no test row.*evaluation=kfold"):
             world.evaluate()
         assert not (tmp_path / "report").exists()
+
+
+class TestNoise:
+    def test_without_ratings_the_floor_is_unknown_and_the_report_says_why(self, tmp_path):
+        report = World(tmp_path).evaluate()
+        assert report["noise"]["known"] is False
+        assert "were not given" in report["noise"]["reason"]
+        assert report["noise"]["sentence"] in report["notes"]
+
+    def test_raters_who_never_overlap_leave_it_unknown(self, tmp_path):
+        world = World(tmp_path)
+        votes = [(each.snapshot_id, "ann", int(each.label_value)) for each in world.rows]
+        noise = world.evaluate(ratings=write_ratings(tmp_path, votes))["noise"]
+        assert noise["known"] is False
+        assert "no item has stars from two raters" in noise["reason"]
+
+    def test_a_result_below_the_floor_is_called_a_leak(self, tmp_path):
+        # The frames show the mean of two votes, which differ: only who has seen the labels can be this good.
+        world = World(tmp_path)
+        pairs = {1: (1, 1), 2: (1, 3), 3: (1, 5), 4: (3, 5), 5: (5, 5)}
+        votes = [
+            (each.snapshot_id, rater, pairs[int(each.label_value)][(which + each.snapshot_id) % 2])
+            for each in world.rows
+            for which, rater in enumerate(("ann", "bob"))
+        ]
+        report = world.evaluate(ratings=write_ratings(tmp_path, votes))
+        table = report["noise"]["subsets"]["test_unseen"]
+        assert table["better_than_floor"] is True
+        assert table["mae_model_interval"][1] < table["mae_floor"]
+        assert "That is a leak, not a success" in report["noise"]["sentence"]
+        assert {each["rater"] for each in report["noise"]["raters"]} == {"ann", "bob"}
+
+    def test_labels_that_the_votes_do_not_explain_are_left_out(self, tmp_path):
+        world = World(tmp_path)
+        votes = [
+            (each.snapshot_id, rater, int(each.label_value) if each.snapshot_id % 2 else 1 + int(each.label_value) % 5)
+            for each in world.rows
+            for rater in ("ann", "bob")
+        ]
+        table = world.evaluate(ratings=write_ratings(tmp_path, votes))["noise"]["subsets"]["test"]
+        assert (table["n"], table["n_left_out"]) == (30, 30)
+
+    def test_yes_and_no_has_raters_but_no_floor(self, tmp_path):
+        world = World(tmp_path, head="binary")
+        votes = [(each.snapshot_id, rater, int(each.label_value)) for each in world.rows for rater in ("ann", "bob")]
+        noise = world.evaluate(ratings=write_ratings(tmp_path, votes))["noise"]
+        assert noise["known"] is True
+        assert noise["subsets"] == {}
+        assert "not in stars" in noise["reason"]
 
 
 class TestOutOfFold:
@@ -197,7 +273,7 @@ class TestOutOfFold:
     def test_a_constant_baseline_does_not_rank_rows(self, tmp_path):
         world = World(tmp_path, head="binary")
         dealt = folds([each.group_id for each in world.rows], 5, "s")
-        found = baseline_scores_out_of_fold(RATING, world.rows, dealt, "binary")
+        found = {each.name: each.scores for each in Baselines(RATING, "binary").out_of_fold(world.rows, dealt)}
         assert np.ptp(found["predict the base rate"]) == 0.0
         assert np.ptp(found["per-webcam rate"]) > 0.0
 

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from ml.judgements.rating import Rating
-from ml.report import ACTIVE, BASELINE, MODEL, ReportError, Scores, draws, insufficient, interval, table, validate
+from ml.report import (
+    ACTIVE,
+    BASELINE,
+    MODEL,
+    ReportError,
+    Scores,
+    draws,
+    insufficient,
+    interval,
+    skill_sentence,
+    table,
+    validate,
+)
 
 RATING = Rating()
 
@@ -100,6 +112,41 @@ class TestTable:
         assert make_table(groups=3)["insufficient"] == "only 15 rows in 3 groups: read these numbers as a hint"
         assert "too narrow" in (insufficient(100, 1) or "")
         assert insufficient(30, 8) is None
+
+
+class TestSkill:
+    def test_is_the_share_of_the_best_baselines_error_that_is_done_away_with(self):
+        content = make_table(close=(BASELINE, 1.0, ""))
+        rows = {each["name"]: each["metrics"]["mae"] for each in content["rows"]}
+        skill = content["skill"]
+        assert skill["against"] == "close"
+        assert skill["value"] == pytest.approx(1 - rows["m"] / rows["close"])
+        assert skill["interval"][0] < skill["value"] < skill["interval"][1]
+        assert skill["certain"] is True
+        assert "is better than the best baseline, close" in skill_sentence("m", content)
+
+    def test_no_better_than_a_baseline_means_that_the_simpler_model_stays(self):
+        content = make_table(close=(BASELINE, 0.35, ""))
+        assert content["skill"]["certain"] is False
+        assert "the simpler model stays" in skill_sentence("m", content)
+
+    def test_of_a_rate_is_the_share_of_what_was_left_to_gain(self):
+        positive = np.array([0.0, 1.0] * 30)
+        scores = np.where(np.arange(60) % 5 == 0, 1 - positive, positive)
+        entries = [Scores("m", MODEL, positive), Scores("b", BASELINE, scores)]
+        skill = table(RATING, "binary", entries, positive, [f"g{i}" for i in range(60)], 50)["skill"]
+        assert skill["metric"] == "auc"
+        assert skill["value"] == 1.0
+
+    def test_a_baseline_without_error_leaves_it_undefined(self):
+        content = make_table(perfect=(BASELINE, 0.0, ""))
+        assert content["skill"]["against"] == "perfect"
+        assert content["skill"]["value"] is None
+        assert "cannot be compared" in skill_sentence("m", content)
+
+    def test_what_must_not_be_compared_is_no_best_baseline(self):
+        content = make_table(old=(ACTIVE, 0.0, ""), other=(BASELINE, 0.0, "in sample"))
+        assert content["skill"]["against"] == "predict the mean"
 
 
 class TestValidate:

@@ -9,13 +9,14 @@ from pathlib import Path
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import evaluations, models, webcams
+from db.queries import evaluations, labels, models, webcams
 from db.tables import ModelTrainingRun, ModelVersion
 from ml.export_dataset import Gates, drop_images, with_hashes
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
+from ml.noise import NOT_A_SUNSET, RATING_COLUMNS, SUNSET
 from worker.jobs import Finish, JobContext, JobFailed
-from worker.places import file_store, report_key, work_directory
+from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import dataset_rows, export_now
 from worker.stages.train import run_manifest
@@ -41,6 +42,7 @@ def run(context: JobContext) -> Finish:
     manifest = directory / "manifest_full.csv"
     manifest.write_bytes(manifest_bytes(rows))
     _write_webcams(directory / "webcams.csv", rows)
+    _write_ratings(directory / "ratings.csv", rows, dataset_id)
     out = directory / "report"
     out.mkdir(exist_ok=True)
     run_verb(
@@ -84,7 +86,9 @@ def _arguments(
 ) -> list[str]:
     bundle = store.fetch_directory(version.bundle_key, directory / "bundle")
     arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--store", store.url, "--out", str(out)]
-    arguments += ["--webcams", str(directory / "webcams.csv")]
+    arguments += ["--webcams", str(directory / "webcams.csv"), "--cache", str(feature_cache())]
+    if (directory / "ratings.csv").exists():
+        arguments += ["--ratings", str(directory / "ratings.csv")]
     if training.artifact_path is not None and not fresh:
         arguments += ["--run", str(store.fetch_directory(training.artifact_path, directory / "run"))]
     if active is not None:
@@ -93,13 +97,37 @@ def _arguments(
 
 
 def _write_webcams(path: Path, rows: list[ManifestRow]) -> None:
-    """Where the webcams of these rows are, for slices by region, source and local time."""
+    """Where the webcams of these rows are, for slices by region, source and local time, and for the sun."""
     with session_scope() as session:
         facts = webcams.webcam_facts(session, sorted({row.webcam_id for row in rows}))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("webcam_id", "lng", "region", "source"))
-        writer.writerows((one.id, "" if one.lng is None else one.lng, one.region or "", one.source) for one in facts)
+        writer.writerow(("webcam_id", "lat", "lng", "region", "source"))
+        writer.writerows((one.id, _cell(one.lat), _cell(one.lng), one.region or "", one.source) for one in facts)
+
+
+def _cell(number: float | None) -> float | str:
+    return "" if number is None else number
+
+
+def _write_ratings(path: Path, rows: list[ManifestRow], dataset_id: int | None) -> None:
+    """The raw verdicts behind the kept rows' labels, as they stood when the dataset was exported.
+
+    Those of all kept rows, trained ones too: what raters do is the same everywhere. Without a dataset no file is
+    written, since nothing says as of when.
+    """
+    if dataset_id is None:
+        return
+    kept = {row.snapshot_id for row in rows if row.split is not None}
+    with session_scope() as session:
+        raw = labels.raw_ratings(session, models.get_dataset(session, dataset_id).as_of)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(RATING_COLUMNS)
+        for one in raw:
+            if one.snapshot_id in kept:
+                verdict = SUNSET if one.is_sunset_verdict else NOT_A_SUNSET
+                writer.writerow((one.snapshot_id, one.user_session_id, _cell(one.rating), verdict, one.label_source))
 
 
 def _fresh_rows(
