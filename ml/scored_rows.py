@@ -1,0 +1,168 @@
+"""Who says what of which rows: the model, its rival and the baselines, each beside the others on the same rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ml import report as reports
+from ml.baselines import Baseline, Baselines
+from ml.evaluated import Evaluated
+from ml.events import Progress
+from ml.features.handmade import cached_sky_features
+from ml.images.decode import ImageError
+from ml.images.store import FileStore, StoreError
+from ml.inference import Scorer
+from ml.judgements.base import Judgement
+from ml.manifest import ManifestError, ManifestRow
+
+TEST, KFOLD = "test", "kfold"
+IN_SAMPLE = "in sample, not comparable: the active model may have learned from these very rows"
+BATCH = 16
+MAX_THREADS = 4
+
+
+def num_threads() -> int:
+    """Threads of one model: a few, since a worker may have a neighbour."""
+    return min(MAX_THREADS, os.cpu_count() or 1)
+
+
+def method_of(run: Path | None) -> str:
+    """How the run says that it is to be evaluated: `test` or `kfold`.
+
+    Raises:
+        ManifestError: The directory is not a finished run.
+    """
+    if run is None:
+        return TEST
+    try:
+        return KFOLD if json.loads((run / "training.json").read_text(encoding="utf-8"))["method"] == KFOLD else TEST
+    except (OSError, ValueError, KeyError) as error:
+        raise ManifestError(f"{run} is not a finished run: {error!r}") from error
+
+
+def with_target(row: ManifestRow, judgement: Judgement, head: str) -> ManifestRow:
+    """The row with the target of this bundle's head, whichever head the manifest was exported for."""
+    if row.label_value is None:
+        raise ManifestError(f"snapshot {row.snapshot_id} is in a split but has no label; export the dataset again")
+    return replace(row, target_label=judgement.target(row.label_value, head))
+
+
+def rival_of(active: Path | None, scorer: Scorer) -> tuple[Scorer | None, list[str]]:
+    """The active model, where its scores can be compared at all."""
+    if active is None:
+        return None, []
+    rival = Scorer.load(active, threads=num_threads())
+    mine, theirs = scorer.bundle, rival.bundle
+    if mine.model_version == theirs.model_version:
+        return None, [f"{mine.model_version} is the active model itself, so it is compared with baselines only"]
+    if (mine.kind, mine.kind_version, mine.head) == (theirs.kind, theirs.kind_version, theirs.head):
+        return rival, []
+    return None, [
+        f"the active model {theirs.model_version} ({theirs.kind}, {theirs.head} head) answers another question than "
+        f"{mine.model_version} ({mine.kind}, {mine.head} head), so the two are not compared"
+    ]
+
+
+def _images(store: FileStore, rows: Sequence[ManifestRow], progress: Progress, what: str) -> Iterator[bytes]:
+    for done, row in enumerate(rows, start=1):
+        if row.image_sha256 is None:
+            raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
+        try:
+            yield store.image(row.image_sha256)
+        except StoreError as error:
+            raise ManifestError(f"the image of snapshot {row.snapshot_id} cannot be read: {error}") from error
+        progress.report(done / len(rows), f"{what}: image {done}/{len(rows)}")
+
+
+def _serve(scorer: Scorer, store: FileStore, rows: Sequence[ManifestRow], progress: Progress) -> dict[str, np.ndarray]:
+    """The bundle's named outputs for these rows, each (N,)."""
+    try:
+        return dict(scorer.score_images(_images(store, rows, progress, scorer.bundle.model_version), BATCH))
+    except ImageError as error:
+        raise ManifestError(f"an image of the manifest cannot be decoded: {error}") from error
+
+
+def on_test_rows(
+    scorer: Scorer,
+    rival: Scorer | None,
+    store: FileStore,
+    rows: list[ManifestRow],
+    progress: Progress,
+) -> Evaluated:
+    """What the bundle, as it would be served, and its rival say of test rows."""
+    judgement, head = scorer.judgement, scorer.bundle.head
+    outputs = _serve(scorer, store, rows, progress.part(0.0, 0.5))
+    entries = [reports.Scores(scorer.bundle.model_version, reports.MODEL, judgement.scores(outputs, head))]
+    if rival is not None:
+        theirs = judgement.scores(_serve(rival, store, rows, progress.part(0.5, 1.0)), head)
+        entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs))
+    return Evaluated(rows, entries, outputs)
+
+
+def entries_of(baselines: Sequence[Baseline]) -> list[reports.Scores]:
+    """Baselines as lines of a table."""
+    return [
+        reports.Scores(each.name, reports.BASELINE, each.scores, detail=each.detail, knows=each.knows)
+        for each in baselines
+    ]
+
+
+def sky_features(
+    store: FileStore, rows: Sequence[ManifestRow], cache: Path | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Hand-made features of these rows' images, by sha256; each image is looked at once."""
+    for row in rows:
+        if row.image_sha256 is None:
+            raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
+    owners = {str(row.image_sha256): row.snapshot_id for row in rows}
+    hashes = list(owners)
+    found: dict[str, np.ndarray] = {}
+    try:
+        for values in cached_sky_features(store.image, hashes, cache, num_threads()):
+            found[hashes[len(found)]] = values
+            progress.report(len(found) / len(hashes), f"hand-made features: image {len(found)}/{len(hashes)}")
+    except (StoreError, ImageError) as error:
+        snapshot = owners[hashes[len(found)]]
+        raise ManifestError(f"the image of snapshot {snapshot} cannot be used for the baselines: {error}") from error
+    return found
+
+
+def out_of_fold(
+    scorer: Scorer,
+    rival: Scorer | None,
+    store: FileStore,
+    run: Path,
+    kept: Sequence[ManifestRow],
+    baselines: Baselines,
+    progress: Progress,
+) -> Evaluated:
+    """The run's out-of-fold scores of all kept rows, and what baselines say out of the same folds.
+
+    Raises:
+        ManifestError: `oof.csv` does not fit the manifest.
+    """
+    judgement, head = scorer.judgement, scorer.bundle.head
+    by_snapshot = {row.snapshot_id: row for row in kept}
+    rows, folds, scores = [], [], []
+    try:
+        with (run / "oof.csv").open(encoding="utf-8", newline="") as opened:
+            for cells in csv.DictReader(opened):
+                rows.append(by_snapshot[int(cells["snapshot_id"])])
+                folds.append(int(cells["fold"]))
+                scores.append(float(cells["score"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"{run / 'oof.csv'} does not fit the manifest: {error!r}") from error
+    if not np.isfinite(scores).all() or len(rows) != len(kept):
+        raise ManifestError(f"{run / 'oof.csv'} has {len(rows)} of {len(kept)} rows, or scores that are not numbers")
+    entries = [reports.Scores(scorer.bundle.model_version, reports.MODEL, np.array(scores))]
+    if rival is not None:
+        theirs = judgement.scores(_serve(rival, store, rows, progress), head)
+        entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
+    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds))))
