@@ -9,7 +9,6 @@ calibration. The same run gives the same bytes. Legend: N images, H x W the reci
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import warnings
@@ -20,13 +19,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from PIL import Image
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from ml.bundle import FORMAT, check_version_name, write_bundle
 from ml.events import Progress, VerbError, run_verb
 from ml.features.backbones import Encoder
+from ml.golden import golden_images
 from ml.images.decode import Pixels, to_model_input
 from ml.images.store import FileStore
 from ml.inference import INPUT_NAME, Scorer, open_session, run_graph
@@ -172,7 +171,10 @@ def _facts(run: TrainedRun, version: str, dataset_sha256: str, names: Sequence[s
     source = run.facts["weights_source"]
     if source["kind"] == "file":
         recipe["weights"] = f"sha256:{source['sha256']}"  # a path of this machine means nothing elsewhere
-    kept = ("libraries", "weights_source", "counts", "groups", "method", "best_epoch", "val_metrics", "normalisation")
+    kept = (
+        "code", "libraries", "machine", "weights_source", "counts", "groups", "method", "best_epoch", "val_metrics",
+        "normalisation", "threads", "seed", "notes",
+    )  # fmt: skip
     return {
         "format": FORMAT,
         "kind": run.facts["kind"],
@@ -189,7 +191,7 @@ def _facts(run: TrainedRun, version: str, dataset_sha256: str, names: Sequence[s
         "dataset_sha256": dataset_sha256,
         "weights_sha256": run.facts["weights_sha256"],
         "feature_encoder": None,
-        "training": {"recipe": recipe, **{key: run.facts[key] for key in (*kept, "threads", "seed", "notes")}},
+        "training": {"recipe": recipe, **{key: run.facts[key] for key in kept}},
     }
 
 
@@ -214,41 +216,6 @@ def _outputs_of_onnx(model: bytes, names: Sequence[str], pixels: Sequence[Pixels
     session = open_session(model, threads=1)
     each = [run_graph(session, names, image[None]) for image in pixels]
     return {name: np.concatenate([outputs[name] for outputs in each]) for name in names}
-
-
-def golden_images() -> dict[str, bytes]:
-    """Small images that try decoder, resize and network: file in the bundle -> PNG bytes, always the same pixels."""
-    rows, columns = np.mgrid[0:96, 0:128]
-    ramp = np.stack([columns * 2, rows * 2, 255 - columns], axis=2)
-    lines = np.where((columns % 4 == 0) | (rows % 8 == 0), 255, 0)
-    sky = np.stack([255 - rows, 140 - rows, 60 + rows], axis=2)
-    noise = np.random.Generator(np.random.PCG64(20)).integers(0, 256, (96, 128, 3))
-    portrait = np.stack([rows.T + 40, columns.T + 20, 200 - rows.T], axis=2)
-    images: dict[str, np.ndarray] = {
-        "gradient": ramp,
-        "checkerboard": np.where((rows // 8 + columns // 8) % 2 == 0, 255, 0),
-        "noise": noise,
-        "lines": lines,
-        "odd_size": ramp[:53, :37],
-        "portrait": portrait,
-        "black": np.zeros((96, 128)),
-        "white": np.full((96, 128), 255),
-        "grey": np.full((96, 128), 118),
-        "sunset": sky,
-    }
-    encoded = {f"golden/{name}.png": _png(pixels) for name, pixels in images.items()}
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
-    encoded["golden/exif_rotated.png"] = _png(ramp, exif.tobytes())
-    return encoded
-
-
-def _png(pixels: np.ndarray, exif: bytes = b"") -> bytes:
-    """PNG bytes of pixels `(H, W)` or `(H, W, 3)` in 0..255."""
-    rgb = np.clip(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2), 0, 255).astype(np.uint8)
-    written = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(rgb)).save(written, format="PNG", **({"exif": exif} if exif else {}))
-    return written.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,12 +14,10 @@ import argparse
 import csv
 import hashlib
 import json
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +48,7 @@ from ml.training.learner import Fit, Learner
 from ml.training.loop import fit, make_deterministic
 from ml.training.outoffold import OutOfFold, calibrate, predict_out_of_fold
 from ml.training.recipe import Recipe, RecipeError, make_recipe
-
-_LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
+from ml.training.surroundings import code, libraries, machine
 
 
 def train(
@@ -100,7 +97,7 @@ def train(
     if recipe.scale_low is not None and recipe.scale_high is not None:
         scale = Scale(recipe.scale_low, recipe.scale_high)
     identity = _identity(kind, recipe, scale, manifest_sha256(rows), backbone)
-    checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, _libraries())
+    checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, libraries())
     learner = Learner(kind, recipe, scale, items, inputs, backbone, checkpoints)
     fitted, calibration, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
 
@@ -119,7 +116,9 @@ def train(
         "weights_source": asdict(backbone.source),
         "manifest_sha256": manifest_sha256(rows),
         "weights_sha256": weights_sha256,
-        "libraries": _libraries(),
+        "code": code(),
+        "libraries": libraries(),
+        "machine": machine(),
         "resumed_from": checkpoints.resumed_from,
         "notes": [*notes, *checkpoints.notes],
         "seconds": round(time.monotonic() - started, 3),
@@ -262,12 +261,6 @@ def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, An
         "threads": recipe.threads,
         "seed": recipe.seed,
     }
-
-
-def _libraries() -> dict[str, str]:
-    """Versions that decide the last digits of the weights."""
-    found = {name: version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), "cpu": torch.backends.cpu.get_cpu_capability(), **found}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

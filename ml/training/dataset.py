@@ -26,6 +26,7 @@ from ml.images.decode import PREPROCESSING_VERSION, ImageError, Pixels, to_model
 from ml.images.store import FileStore, StoreError
 from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow
+from ml.training.surroundings import libraries
 
 # Every batch through a frozen backbone has this size, padded: with another size the CPU kernels round differently, and
 # a run that found half of its features cached would end with other weights.
@@ -200,10 +201,14 @@ def augment(
     return planes.permute(0, 2, 3, 1)
 
 
-def encoder_key(backbone: LoadedBackbone, image_size: int) -> str:
-    """Name of the cache's folder: everything that a feature depends on, apart from the image."""
-    parts = (backbone.encoder.name, backbone.content_sha256, str(PREPROCESSING_VERSION), str(image_size))
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+def encoder_key(backbone: LoadedBackbone, image_size: int, threads: int) -> str:
+    """Name of the cache's folder: everything that a feature depends on, apart from the image.
+
+    The number of threads and the libraries too: they decide the last digits, and what another run has left in the
+    cache must be what this one would compute.
+    """
+    parts = (backbone.encoder.name, backbone.content_sha256, PREPROCESSING_VERSION, image_size, threads, libraries())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def cached_features(
@@ -215,7 +220,7 @@ def cached_features(
     progress: Progress,
 ) -> torch.Tensor:
     """Features of images by a frozen backbone, float32 (N, D); each image is encoded once and then kept in the cache."""
-    folder = cache / encoder_key(backbone, reader.image_size)
+    folder = cache / encoder_key(backbone, reader.image_size, threads)
     found = {sha256: _read_cached(folder, sha256, backbone.num_features) for sha256 in set(hashes)}
     missing = [sha256 for sha256 in dict.fromkeys(hashes) if found[sha256] is None]
     images = reader.read_many(missing, threads)

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from ml.bundle import BundleError, load_bundle
-from ml.export_onnx import export, golden_images
-from ml.images.decode import decode
+from ml.export_onnx import export
+from ml.golden import golden_images
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.training.heads import RunError, read_run
@@ -102,10 +102,3 @@ def test_a_run_whose_weights_were_changed_is_refused(trained, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(bytes(data))
     with pytest.raises(RunError, match="changed since the training"):
         read_run(tmp_path)
-
-
-def test_golden_images_are_always_the_same_pixels_and_one_is_turned_by_exif():
-    first, second = golden_images(), golden_images()
-    assert first == second
-    assert decode(first["golden/odd_size.png"]).shape == (53, 37, 3)
-    assert decode(first["golden/exif_rotated.png"]).shape == (128, 96, 3)

@@ -1,11 +1,13 @@
 import csv
 import json
+from importlib.metadata import version
 
 import pytest
 from safetensors.numpy import load_file
 
 from ml.judgements.base import JudgementError
 from ml.train import train
+from ml.training.dataset import ImageReader
 from tests.ml.tiny_training import make_dataset, run_train, train_in_process, write_recipe
 
 
@@ -64,6 +66,31 @@ class TestFrozen:
         status, events = run_train(tiny_dataset, tmp_path / "run", tmp_path / "cache")
         assert status == 0
         assert events[-1]["result"]["weights_sha256"] == facts_of(trained.directory)["weights_sha256"]
+
+
+class TestSameWeights:
+    def test_however_many_images_are_read_at_once_the_weights_are_the_same(self, tiny_dataset, tmp_path, monkeypatch):
+        keys = {"trainable": "last_block", "evaluation": "test", "epochs": 2, "folds": 2}
+        hashes = []
+        for num_readers in (0, 2):
+            monkeypatch.setattr(ImageReader, "read_many", _reading_in(num_readers))
+            hashes.append(train_in_process(tiny_dataset, tmp_path / str(num_readers), **keys)["weights_sha256"])
+        assert hashes[0] == hashes[1]
+
+    def test_what_decides_the_last_digits_is_recorded(self, trained):
+        facts = facts_of(trained.directory)
+        assert (facts["threads"], facts["seed"]) == (1, 0)
+        assert facts["libraries"]["torch"] == version("torch")
+        assert facts["libraries"]["cpu"]
+        assert facts["machine"]["architecture"]
+        assert len(facts["code"]["source_sha256"]) == 64
+
+
+READ_MANY = ImageReader.read_many
+
+
+def _reading_in(num_threads):
+    return lambda self, hashes, _: READ_MANY(self, hashes, num_threads) if num_threads else map(self.read, hashes)
 
 
 class TestOtherWays:

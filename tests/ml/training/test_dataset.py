@@ -38,15 +38,19 @@ class TestCachedFeatures:
     def test_a_damaged_file_is_computed_again(self, backbone, tiny_dataset, tmp_path):
         hashes = [row.image_sha256 for row in tiny_dataset.rows[:2]]
         first = self.features(backbone, tiny_dataset, tmp_path, hashes)
-        path = tmp_path / encoder_key(backbone, SIZE) / hashes[0][:2] / f"{hashes[0]}.npy"
+        path = tmp_path / encoder_key(backbone, SIZE, 2) / hashes[0][:2] / f"{hashes[0]}.npy"
         for damage in (path.read_bytes()[:100], b""):
             path.write_bytes(damage)
             assert torch.equal(self.features(backbone, tiny_dataset, tmp_path, hashes), first)
         assert len(list(path.parent.iterdir())) == 1  # and nothing temporary stays behind
 
-    def test_another_size_or_other_weights_have_their_own_folder(self, backbone):
+    def test_what_decides_a_feature_has_its_own_folder(self, backbone, monkeypatch):
         other = load_backbone("resnet18", "none", seed=1)
-        assert len({encoder_key(backbone, 32), encoder_key(backbone, 64), encoder_key(other, 32)}) == 3
+        keys = [encoder_key(backbone, 32, 1), encoder_key(backbone, 64, 1), encoder_key(other, 32, 1)]
+        keys.append(encoder_key(backbone, 32, 2))
+        monkeypatch.setattr("ml.training.dataset.libraries", lambda: {"pillow": "12.0.0"})
+        keys.append(encoder_key(backbone, 32, 1))
+        assert len(set(keys)) == 5
 
     def test_a_missing_image_is_named(self, backbone, tiny_dataset, tmp_path):
         with pytest.raises(ManifestError, match="f" * 64):
