@@ -9,6 +9,7 @@ import pytest
 
 from ml.images import atomic
 from ml.images.decode import sha256_of
+from ml.images.remote_files import RemoteFiles
 from ml.images.store import FileStore, StoreError, directory_sha256
 
 
@@ -220,9 +221,10 @@ class TestDirectories:
         assert (store.fetch_directory("models/v1", tmp_path / "target") / "golden" / "0.png").is_file()
 
     def test_a_remote_file_that_changed_is_noticed(self, tmp_path: Path) -> None:
-        store = FileStore(f"memory://{uuid.uuid4().hex}")
+        url = f"memory://{uuid.uuid4().hex}"
+        store = FileStore(url)
         store.put_directory(_bundle(tmp_path / "source"), "models/v1")
-        store._remote.pipe_file(f"{store._prefix}/models/v1/bundle.json", b"other")
+        RemoteFiles(url).write("models/v1/bundle.json", b"other")
         with pytest.raises(StoreError) as caught:
             store.fetch_directory("models/v1", tmp_path / "target")
         assert _reason(caught) == "changed"
