@@ -7,8 +7,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,15 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
-
-from db.engine import session_scope
-from db.queries import access
 from db.settings import state_settings
 from ml.demo.raters import make_raters, votes_for
 from ml.demo.sky import Frame, make_frames, make_webcams, render, to_jpeg
 from ml.training.recipe import read_recipe_file
 from worker.cli.data import count_lines
+from worker.cli.demo_server import DemoClient, DemoFailed, demo_client, start_up
 from worker.cli.errors import explain
 from worker.cli.models import print_report
 from worker.cli.output import console, print_table
@@ -39,11 +34,6 @@ from worker.up import choose_port
 SEED = 20
 MEAN_VOTES = 2.5
 DEMO_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "demo.yaml"
-UP_TIMEOUT_S = 90.0
-
-
-class DemoFailed(Exception):
-    """A step of the demo did not do what it must; the message says which."""
 
 
 @dataclass
@@ -106,9 +96,9 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
         table = _write_labels(home, [frame for frame in frames if frame not in today])
     port = choose_port("127.0.0.1", None)
     with steps.step(f"Start Postgres, Redis, server, workers and clock on port {port}"):
-        up = _start_up(home, port)
+        up = start_up(home, port)
     try:
-        with running_services(), _client(port) as client:
+        with running_services(), demo_client(port) as client:
             with steps.step("Import the frames and their ratings"):
                 report = import_snapshots(table, home / "frames", file_store())
                 console.print(f"   {report.imported} rows imported, {len(report.refused)} refused, "
@@ -122,30 +112,30 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
         up.wait(timeout=60)
 
 
-def _learn(client: httpx.Client, steps: Steps) -> set[str]:
+def _learn(client: DemoClient, steps: Steps) -> set[str]:
     """Export, train, evaluate and promote; returns the names of the frames in the test split."""
     with steps.step("Export a dataset (job)"):
-        job = _job(client, _post(client, "/v1/datasets", {"kind": "rating"})["id"])
-        dataset = _get(client, f"/v1/datasets/{job['result']['dataset_id']}")
+        job = client.follow(client.post("/v1/datasets", {"kind": "rating"})["id"])
+        dataset = client.get(f"/v1/datasets/{job['result']['dataset_id']}")
         for line in count_lines(dataset["counts"]):
             console.print(f"   {line}")
     with steps.step("Train, export to ONNX, register and evaluate (jobs on a Celery worker)"):
         recipe = read_recipe_file(DEMO_RECIPE)
-        answer = _post(client, "/v1/training-runs", {"kind": "rating", "recipe": recipe, "dataset_id": dataset["id"]})
-        _job(client, answer["job"]["id"])
+        answer = client.post("/v1/training-runs", {"kind": "rating", "recipe": recipe, "dataset_id": dataset["id"]})
+        client.follow(answer["job"]["id"])
         version = answer["run"]["model_version"]
-    report = _get(client, f"/v1/models/{version}/evaluation")["report"]
+    report = client.get(f"/v1/models/{version}/evaluation")["report"]
     console.print()
     print_report(report)
     with steps.step(f"Promote {version}"):
-        verdict = _post(client, f"/v1/models/{version}/promote", {})
+        verdict = client.post(f"/v1/models/{version}/promote", {})
         console.print(f"   {verdict['verdict']['sentence']}")
-        _wait_until_served(client, version)
-    manifest = client.get(f"/v1/datasets/{dataset['id']}/manifests/test.csv").text
+        client.wait_until_served(version)
+    manifest = client.get_text(f"/v1/datasets/{dataset['id']}/manifests/test.csv")
     return {row["image_path_or_url"] for row in csv.DictReader(io.StringIO(manifest))}
 
 
-def _use(client: httpx.Client, steps: Steps, home: Path, tested: list[Frame], today: list[Frame]) -> None:
+def _use(client: DemoClient, steps: Steps, home: Path, tested: list[Frame], today: list[Frame]) -> None:
     with steps.step(f"Score {len(today)} new frames and {len(tested)} of the test split over HTTP"):
         answers = [_score(client, home, frame) for frame in today]
         _say_scored("new", answers)
@@ -156,7 +146,7 @@ def _use(client: httpx.Client, steps: Steps, home: Path, tested: list[Frame], to
     best = max(range(len(today)), key=lambda number: answers[number]["aiRating"])
     frame = today[best]
     console.print(
-        f"  curl -X POST '{str(client.base_url).rstrip('/')}/v1/score?{urlencode(_place_and_time(frame))}' "
+        f"  curl -X POST '{client.address}/v1/score?{urlencode(_place_and_time(frame))}' "
         f"-H 'Authorization: Bearer ag_...' --data-binary @{_frame_name(frame)}",
         style="dim",
     )
@@ -216,94 +206,9 @@ def _write_labels(home: Path, frames: list[Frame]) -> Path:
     return table
 
 
-def _start_up(home: Path, port: int) -> subprocess.Popen[bytes]:
-    log = (home / "up.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.cli.main", "up", "--port", str(port)], stdout=log, stderr=subprocess.STDOUT
-    )
-    deadline = time.monotonic() + UP_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1.0, trust_env=False).is_success:
-                return process
-        except httpx.TransportError:
-            time.sleep(0.2)
-    process.terminate()
-    raise DemoFailed(f"the server did not start: {(home / 'up.log').read_text(errors='replace')[-2000:]}")
-
-
-@contextmanager
-def _client(port: int) -> Iterator[httpx.Client]:
-    with session_scope() as session:
-        _, key = access.add_key(session, name="demo", scopes=["admin"])
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60.0, trust_env=False) as client:
-        yield client
-
-
-def _checked(answer: httpx.Response) -> Any:
-    if answer.is_error:
-        raise DemoFailed(
-            f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text}"
-        )
-    return answer.json()
-
-
-def _get(client: httpx.Client, path: str) -> Any:
-    return _checked(client.get(path))
-
-
-def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> Any:
-    return _checked(client.post(path, json=body))
-
-
-def _job(client: httpx.Client, job_id: int) -> Any:
-    """Follow a job and its follow-ups over HTTP; returns the first one's row."""
-    answer = _wait_for(client, job_id)
-    for follow_up in answer["follow_ups"]:
-        _job(client, follow_up["id"])
-    return answer["job"]
-
-
-def _wait_for(client: httpx.Client, job_id: int) -> Any:
-    said = ""
-    while True:
-        answer = _get(client, f"/v1/jobs/{job_id}")
-        job = answer["job"]
-        now = f"   {job['kind']}: {job['state']} {job['progress']:.0%} {job['message'] or ''}"
-        if job["state"] in ("succeeded", "failed", "cancelled", "dead"):
-            break
-        if now != said and sys.stderr.isatty():
-            print(f"\r{now[:110]:<110}", end="", file=sys.stderr, flush=True)
-            said = now
-        time.sleep(0.3)
-    if sys.stderr.isatty():
-        print("\r" + " " * 110 + "\r", end="", file=sys.stderr)
-    if job["state"] != "succeeded":
-        raise DemoFailed(f"job {job_id} ({job['kind']}) {job['state']}: {job['reason']}")
-    worker = next((e["worker"] for e in answer["events"] if e["event"] == "started"), "?")
-    console.print(f"   {job['kind']}: succeeded on {worker}")
-    return answer
-
-
-def _wait_until_served(client: httpx.Client, version: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if version in client.get("/readyz").text:
-            return
-        time.sleep(0.2)
-    raise DemoFailed(f"the server did not take up {version} within 30 s: {client.get('/readyz').text}")
-
-
-def _score(client: httpx.Client, home: Path, frame: Frame) -> Any:
-    return _checked(
-        client.post(
-            "/v1/score",
-            params=_place_and_time(frame),
-            content=(home / "frames" / _frame_name(frame)).read_bytes(),
-            headers={"Content-Type": "image/jpeg"},
-        )
-    )  # fmt: skip
+def _score(client: DemoClient, home: Path, frame: Frame) -> Any:
+    picture = (home / "frames" / _frame_name(frame)).read_bytes()
+    return client.post_picture("/v1/score", _place_and_time(frame), picture)
 
 
 def _place_and_time(frame: Frame) -> dict[str, str]:
@@ -311,12 +216,12 @@ def _place_and_time(frame: Frame) -> dict[str, str]:
             "captured_at": frame.captured_at.isoformat()}  # fmt: skip
 
 
-def _show_disagreements(client: httpx.Client) -> None:
+def _show_disagreements(client: DemoClient) -> None:
     """Rated snapshots on which the model's score and the people's mean are farthest apart."""
     rows: list[dict[str, Any]] = []
     where: str | None = ""
     while where is not None:
-        page = _get(client, f"/v1/snapshots?rated=true&limit=200{where}")
+        page = client.get(f"/v1/snapshots?rated=true&limit=200{where}")
         rows += [row for row in page["items"] if row["ai_rating"] is not None and row["calculated_rating"] is not None]
         where = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
     if rows:
