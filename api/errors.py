@@ -24,6 +24,7 @@ from ml.images.fetch import FetchError
 from ml.images.store import StoreError
 from ml.judgements import UnknownKind
 from ml.judgements.base import JudgementError
+from ml.manifest import ManifestError
 from ml.thresholds import ThresholdError
 from ml.training.recipe import RecipeError
 from worker.stages.promote import PromotionRefused
@@ -138,6 +139,7 @@ _STATUS: dict[type[Exception], int] = {
     Busy: 503,
     NoDatabase: 503,
     StoreError: 503,
+    ManifestError: 503,
     sql.OperationalError: 503,
     sql.InterfaceError: 503,
     sql.TimeoutError: 503,
@@ -162,7 +164,7 @@ def problem_of(error: Exception, *, instance: str, request_id: str) -> Problem:
         facts["verdict"] = error.verdict.to_json()
     elif isinstance(error, HTTPException):
         detail = str(error.detail)
-    elif isinstance(error, StoreError):
+    elif isinstance(error, StoreError | ManifestError):
         detail = "the file store cannot give or take this file now; the server's log says why"
     elif isinstance(error, sql.IntegrityError):
         detail = f"this contradicts what is stored already ({_constraint(error)})"

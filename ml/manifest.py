@@ -111,6 +111,20 @@ def manifest_sha256(rows: Iterable[ManifestRow]) -> str:
     return hashlib.sha256(manifest_bytes(rows)).hexdigest()
 
 
+def check_manifest(data: bytes, sha256: str, source: str) -> None:
+    """Compare the bytes of a manifest with the sha256 that was recorded when it was frozen.
+
+    Raises:
+        ManifestError: They differ; names the file and both.
+    """
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise ManifestError(
+            f"{source} has changed since it was frozen: its sha256 is {actual[:12]}..., recorded is {sha256[:12]}...; "
+            "put it back from a backup"
+        )
+
+
 def _bool(text: str) -> bool:
     return {"true": True, "false": False}[text]
 

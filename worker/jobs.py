@@ -16,6 +16,8 @@ from db.engine import session_scope
 from db.errors import DatabaseError
 from db.queries import jobs
 from db.queries.models import RUN_STATUS, end_run
+from ml.bundle import BundleError
+from ml.manifest import ManifestError
 from worker.job_context import (
     STOPPING,
     FenceLost,
@@ -110,7 +112,7 @@ def _run_claimed(context: JobContext) -> str | None:
         return None
     except JobCancelled:
         return _end(context, "cancelled", "cancelled on request")
-    except (JobFailed, DatabaseError) as error:  # asking again would change nothing
+    except (JobFailed, DatabaseError, BundleError, ManifestError) as error:  # asking again would change nothing
         return _end(context, "failed", str(error))
     except WorkerStops:
         return _return(context)

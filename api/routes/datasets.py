@@ -20,6 +20,7 @@ from db.queries import models
 from db.tables import Dataset, Job
 from db.tables.access import Scope
 from ml.judgements import judgement
+from worker.frozen import read_dataset_file
 from worker.places import file_store
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=KeyedRoute)
@@ -82,6 +83,6 @@ def get_manifest(
     headers = {"ETag": f'"{dataset.manifest_sha256}-{name}"', "Cache-Control": FOR_EVER}
     if (known := not_modified(headers, if_none_match)) is not None:
         return known
-    data = file_store().read_file(f"{dataset.artifact_key}/manifest_{name}.csv")
+    data = read_dataset_file(file_store(), dataset, name)
     headers["Content-Disposition"] = f'attachment; filename="dataset-{dataset_id}-manifest_{name}.csv"'
     return Response(data, media_type="text/csv", headers=headers)

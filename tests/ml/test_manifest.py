@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import io
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -97,3 +99,16 @@ def test_damage_is_named_by_line_and_column(old: bytes, new: bytes, words: str) 
 def test_the_columns_are_the_contract() -> None:
     assert len(COLUMNS) == 15
     assert set(TEXT_COLUMNS) < set(COLUMNS)
+
+
+def test_one_label_value_in_the_middle_of_twenty_thousand_changes_the_datasets_hash() -> None:
+    rows = [row(snapshot_id=number, label_value=float(number % 6)) for number in range(1, 20_001)]
+    before = manifest_sha256(rows)
+    assert manifest_sha256(reversed(rows)) == before
+    value = rows[10_000].label_value
+    assert value is not None
+    rows[10_000] = replace(rows[10_000], label_value=math.nextafter(value, 6.0))  # the smallest change that a float has
+    changed = manifest_sha256(rows)
+    assert changed != before
+    rows[10_000] = replace(rows[10_000], label_value=value)
+    assert manifest_sha256(rows) == before

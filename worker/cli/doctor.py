@@ -21,6 +21,9 @@ def doctor(
     torch: Annotated[
         bool, typer.Option("--torch/--no-torch", help="Import torch to see its device, which takes seconds.")
     ] = True,
+    files: Annotated[
+        bool, typer.Option("--files", help="Read every stored bundle and manifest, not only the newest and the active.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what is there, what is missing and what to do. Starts nothing, changes nothing; exit code 1 for a problem.
@@ -31,10 +34,11 @@ def doctor(
     Examples:
     afterglow doctor
     afterglow doctor --no-torch --json
+    afterglow doctor --files
     """
     from worker.cli.output import print_json
 
-    findings = examine(with_torch=torch)
+    findings = examine(with_torch=torch, every_file=files)
     worst = _worst(findings)
     if as_json:
         print_json({"health": worst, "findings": [{**each.__dict__, "health": each.health.value} for each in findings]})
@@ -44,18 +48,19 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine(*, with_torch: bool = True) -> list[Finding]:
+def examine(*, with_torch: bool = True, every_file: bool = False) -> list[Finding]:
     """All findings, in the order in which they are told."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from worker.cli.checks import content, environment, machine, processes, services
+    from worker.cli.checks import content, environment, files, machine, processes, services
 
-    place = _place()
+    place = _place(every_file)
     checks: list[Check] = [
         machine.check_python, machine.check_torch, environment.check_settings, machine.check_data_dir,
         services.check_postgres, services.check_migrations, services.check_redis, services.check_store,
         processes.check_up, machine.check_port, processes.check_workers, processes.check_dispatcher,
         processes.check_beat, content.check_keys, content.check_models, content.check_weights,
+        files.check_bundles, files.check_manifests,
     ]  # fmt: skip
     if not with_torch:
         checks.remove(machine.check_torch)
@@ -81,7 +86,7 @@ def _tried(check: Check, place: Place) -> list[Finding]:
         return [problem(about, f"{without_password(says).rstrip('.')}.")]
 
 
-def _place() -> Place:
+def _place(every_file: bool) -> Place:
     """Where to look. Settings that cannot be used are told by their own check; until then the defaults stand in."""
     import os
     from pathlib import Path
@@ -97,7 +102,7 @@ def _place() -> Place:
     except ValidationError:
         data_dir = Path(os.environ.get("AFTERGLOW_DATA_DIR") or "var").expanduser().resolve()
         url = os.environ.get("DATABASE_URL")
-    return Place(data_dir, _answering(url) if url else _private_url(data_dir))
+    return Place(data_dir, _answering(url) if url else _private_url(data_dir), every_file)
 
 
 def _private_url(data_dir: object) -> str | None:

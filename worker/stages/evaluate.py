@@ -15,10 +15,11 @@ from ml.export_dataset import Gates, drop_images, with_hashes
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
 from ml.noise import NOT_A_SUNSET, RATING_COLUMNS, SUNSET
+from worker.frozen import dataset_rows, fetch_bundle, fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.stages.cache_images import cache_images
-from worker.stages.export_dataset import dataset_rows, export_now
+from worker.stages.export_dataset import export_now
 from worker.stages.train import run_manifest
 from worker.training_process import run_verb
 
@@ -84,15 +85,15 @@ def _arguments(
     out: Path,
     fresh: bool,
 ) -> list[str]:
-    bundle = store.fetch_directory(version.bundle_key, directory / "bundle")
+    bundle = fetch_bundle(store, version, directory / "bundle")
     arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--store", store.url, "--out", str(out)]
     arguments += ["--webcams", str(directory / "webcams.csv"), "--cache", str(feature_cache())]
     if (directory / "ratings.csv").exists():
         arguments += ["--ratings", str(directory / "ratings.csv")]
     if training.artifact_path is not None and not fresh:
-        arguments += ["--run", str(store.fetch_directory(training.artifact_path, directory / "run"))]
+        arguments += ["--run", str(fetch_run(store, training, directory / "run"))]
     if active is not None:
-        arguments += ["--active", str(store.fetch_directory(active.bundle_key, directory / "active"))]
+        arguments += ["--active", str(fetch_bundle(store, active, directory / "active"))]
     return arguments
 
 

@@ -18,7 +18,7 @@ from db.tables import Dataset
 from ml.export_dataset import Candidate, Gates, build_rows, meta
 from ml.images.store import FileStore
 from ml.judgements import judgement
-from ml.manifest import ManifestRow, manifest_sha256, read_manifest, write_dataset
+from ml.manifest import manifest_sha256, write_dataset
 from ml.splits import Assignment
 from worker.jobs import Finish, JobContext
 from worker.places import dataset_key, file_store
@@ -78,12 +78,6 @@ def export_dataset(
         manifest_sha256=digest,
         artifact_key=key,
     )
-
-
-def dataset_rows(store: FileStore, dataset: Dataset) -> list[ManifestRow]:
-    """All rows of a dataset, from its frozen manifest."""
-    with tempfile.TemporaryDirectory(prefix="afterglow-dataset-") as directory:
-        return read_manifest(store.fetch_directory(dataset.artifact_key, Path(directory) / "d") / "manifest_full.csv")
 
 
 def run(context: JobContext) -> Finish:

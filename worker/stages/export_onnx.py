@@ -10,6 +10,7 @@ from db.engine import session_scope
 from db.queries import models
 from ml.bundle import bundle_sha256, load_bundle
 from ml.manifest import manifest_bytes
+from worker.frozen import fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import bundle_key, file_store, work_directory
 from worker.queue import submit
@@ -27,7 +28,7 @@ def run(context: JobContext) -> Finish:
     if training.artifact_path is None:
         raise JobFailed(f"run {run_id} is {training.status}: it has nothing to export")
     directory = work_directory(context.claim.job_id, context.claim.attempt)
-    run_directory = store.fetch_directory(training.artifact_path, directory / "run")
+    run_directory = fetch_run(store, training, directory / "run")
     (directory / "manifest_full.csv").write_bytes(manifest_bytes(run_manifest(store, training)))
     out = directory / "bundle"
     result = run_verb(

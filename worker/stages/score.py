@@ -21,11 +21,11 @@ from db.errors import Conflict
 from db.queries import models, scoring, webcams
 from db.tables import ModelVersion
 from ml import thresholds
-from ml.bundle import BundleError, bundle_sha256
 from ml.images.decode import ImageError, ImageInfo, inspect, sha256_of
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.judgements import judgement
+from worker.frozen import fetch_bundle
 from worker.settings import ServingSettings
 from worker.stages.capture import CaptureVerdict, ScoredFrame, capture
 
@@ -106,10 +106,7 @@ def load_served(version: ModelVersion, store: FileStore, cache: Path, threshold:
         BundleError: It is not the bundle that was registered, or it fails its self-test.
         ThresholdError: The threshold is not on the model's scale.
     """
-    directory = store.fetch_directory(version.bundle_key, cache / version.bundle_sha256)
-    if bundle_sha256(directory) != version.bundle_sha256:
-        raise BundleError(f"the bundle of {version.model_version} is not the one that was registered: files changed")
-    scorer = Scorer.load(directory)
+    scorer = Scorer.load(fetch_bundle(store, version, cache / version.bundle_sha256))
     policy = dict(version.threshold_policy)
     if threshold is not None:
         policy["threshold"] = threshold

@@ -20,12 +20,13 @@ from ml.judgements.base import JudgementError
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256, parse_manifest
 from ml.training.recipe import Recipe
 from worker.checkpoints import StoredCheckpoints, attempt_name
+from worker.frozen import dataset_rows, manifest_key, read_active_manifest
 from worker.job_context import FenceLost, Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, run_key, work_directory
 from worker.queue import submit
 from worker.settings import worker_settings
 from worker.stages.cache_images import cache_images
-from worker.stages.export_dataset import dataset_rows, export_dataset
+from worker.stages.export_dataset import export_dataset
 from worker.training_process import run_verb
 
 RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "resumed_from", "notes", "seconds")
@@ -113,7 +114,7 @@ def _start(context: JobContext, run_id: int) -> ModelTrainingRun:
 def _active_manifest(context: JobContext, store: FileStore, training: ModelTrainingRun, recipe: Recipe) -> bytes:
     """The manifest after image caching; made once per run, with the provenance rows, and reused ever after."""
     if training.manifest_sha256 is not None:
-        return store.read_file(_manifest_key(training.manifest_sha256))
+        return read_active_manifest(store, training.manifest_sha256)
     assert training.id is not None and training.dataset_id is not None
     with session_scope() as session:
         dataset = models.get_dataset(session, training.dataset_id)
@@ -126,7 +127,7 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
     digest = manifest_sha256(rows)
     directory = work_directory(context.claim.job_id, context.claim.attempt)
     (directory / "manifest_full.csv").write_bytes(data)
-    store.put_file(directory / "manifest_full.csv", _manifest_key(digest))
+    store.put_file(directory / "manifest_full.csv", manifest_key(digest))
     with session_scope() as session:
         if not jobs.hold_fence(session, context.claim):
             raise FenceLost()
@@ -137,10 +138,6 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
         _write_provenance(session, training.id, kept, dataset.as_of)
     context.log(f"{len(kept)} rows in the active manifest, {len(rows) - len(kept)} excluded")
     return data
-
-
-def _manifest_key(digest: str) -> str:
-    return f"manifests/{digest}.csv"
 
 
 def _check(kind: str, head: str, kept: list[ManifestRow], rows: list[ManifestRow]) -> None:
@@ -177,7 +174,7 @@ def run_manifest(store: FileStore, training: ModelTrainingRun) -> list[ManifestR
     """The active manifest of a run."""
     if training.manifest_sha256 is None:
         raise JobFailed(f"run {training.id} has no active manifest: it was not trained here")
-    return parse_manifest(store.read_file(_manifest_key(training.manifest_sha256)))
+    return parse_manifest(read_active_manifest(store, training.manifest_sha256))
 
 
 def resolve_weights(store: FileStore, weights: str, directory: Path) -> str:

@@ -37,6 +37,8 @@ class Place:
     data_dir: Path
     database_url: str | None
     """Of a database that runs now: DATABASE_URL, or the private one's; None when there is none to ask."""
+    every_file: bool = False
+    """Whether to read all stored files that must never change, or the newest of them."""
 
 
 def ok(about: str, says: str, cure: str | None = None) -> Finding:
