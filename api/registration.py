@@ -16,6 +16,7 @@ from ml.bundle import BundleError, parse_facts
 from ml.bundle_archive import read_archive_description
 from ml.images.store import FileStore
 from ml.judgements import judgement
+from worker.places import upload_key
 from worker.queue import submit
 
 
@@ -66,7 +67,7 @@ def register_run(
             f"there is a training run of {run.model_version} already; a version never changes, choose another"
         )
     images = _images_of(session, run.labels)
-    key = f"uploads/{bundle_sha256}.zip"
+    key = upload_key(bundle_sha256)
     row = models.add_run(
         session,
         model_version=run.model_version,

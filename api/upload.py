@@ -21,6 +21,7 @@ from api.schemas.training import ForeignRun
 from api.strict_json import parse_json
 from db.queries import jobs, models
 from db.tables import Job, ModelTrainingRun
+from worker.places import upload_key
 
 MAX_RUN_BYTES = 64 << 20
 """Of the field `run`: some 100 bytes a label."""
@@ -83,7 +84,7 @@ def find_registration(session: Session, upload: Upload, key: str) -> tuple[Model
     is_same = (
         (known.model_version, known.kind, known.trained_at, known.params_json, known.notes)
         == (given.model_version, given.kind, given.trained_at, given.params, given.notes)
-        and job.params == {"upload": f"uploads/{upload.bundle_sha256}.zip"}
+        and job.params == {"upload": upload_key(upload.bundle_sha256)}
         and labels == {(each.snapshot_id, each.label_source, each.label_value, each.split) for each in stored}
     )
     if not is_same:

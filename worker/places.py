@@ -77,3 +77,12 @@ def report_key(job_id: int, attempt: int) -> str:
 def weights_key(sha256: str, suffix: str) -> str:
     """Store key of a file of pretrained weights."""
     return f"weights/{sha256}{suffix}"
+
+
+UPLOADS = "uploads"
+"""Store key under which bundles from elsewhere wait for their registration."""
+
+
+def upload_key(sha256: str) -> str:
+    """Store key of an uploaded archive, by its content."""
+    return f"{UPLOADS}/{sha256}.zip"

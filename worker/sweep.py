@@ -12,7 +12,7 @@ from db.engine import session_scope
 from db.queries import jobs
 from db.settings import state_settings
 from ml.images.store import StoreError
-from worker.places import ALL_CHECKPOINTS, checkpoints_prefix, file_store, sweep_work_directory
+from worker.places import ALL_CHECKPOINTS, UPLOADS, checkpoints_prefix, file_store, sweep_work_directory
 from worker.settings import worker_settings
 
 log = structlog.get_logger("sweep")
@@ -48,6 +48,7 @@ def sweep_if_due() -> bool:
         _last_sweep = time.monotonic()
         sweep_work()
         sweep_checkpoints()
+        sweep_uploads()
         return True
     except Exception:  # the job before it has succeeded all the same, and a later sweep finds the rest
         log.exception("sweep failed")
@@ -99,6 +100,29 @@ def sweep_checkpoints() -> list[int]:
         store.delete_under(checkpoints_prefix(run_id))
     if removed:
         log.info("checkpoints swept", runs=removed)
+    return removed
+
+
+def sweep_uploads() -> list[str]:
+    """Remove uploaded archives that no job reads any more; returns their keys.
+
+    A registered one goes at once, since its bundle lies in the store by content; a refused one
+    `AFTERGLOW_KEEP_WORK_H` hours after its last job: until then somebody may try it again.
+    """
+    store = file_store()
+    kept = set(store.list_files(UPLOADS))
+    with session_scope() as session:
+        ends = jobs.upload_ends(session)
+    keep_h = worker_settings().keep_work_h
+    removed = [
+        key
+        for key, (is_registered, ended_h) in sorted(ends.items())
+        if key in kept and ended_h is not None and (is_registered or ended_h >= keep_h)
+    ]
+    for key in removed:
+        store.delete_file(key)
+    if removed:
+        log.info("uploads swept", uploads=removed)
     return removed
 
 

@@ -230,3 +230,21 @@ def run_ends(session: Session, run_ids: Iterable[int]) -> dict[int, tuple[bool, 
         {"ids": list(run_ids)},
     )
     return {row.run_id: (row.is_trained, row.ended_h) for row in rows}
+
+
+def upload_ends(session: Session) -> dict[str, tuple[bool, float | None]]:
+    """Store key of an uploaded bundle -> whether a job registered it, and hours since the last job that reads it ended.
+
+    The hours are None while such a job may still run. By the database's clock.
+    """
+    rows = session.execute(
+        text(
+            """
+            SELECT params ->> 'upload' AS key, bool_or(state = 'succeeded') AS is_registered,
+                   CASE WHEN bool_and(finished_at IS NOT NULL)
+                        THEN CAST(extract(epoch FROM clock_timestamp() - max(finished_at)) / 3600 AS float) END AS ended_h
+            FROM jobs WHERE kind = 'register' GROUP BY 1
+            """
+        )
+    )
+    return {row.key: (row.is_registered, row.ended_h) for row in rows}

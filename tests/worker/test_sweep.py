@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from ml.images.store import FileStore
 from tests.worker.conftest import debug_recipe
 from worker import sweep
 from worker.jobs import STAGES, Finish, JobContext, run_job
-from worker.places import checkpoint_key, checkpoints_prefix, work_directory
-from worker.queue import retry_job, submit_training
+from worker.places import checkpoint_key, checkpoints_prefix, upload_key, work_directory
+from worker.queue import retry_job, submit, submit_training
 
 DAY_H = 24
 
@@ -105,6 +106,29 @@ def test_a_directory_of_a_job_that_the_database_does_not_know_goes_by_its_age(da
     stranger.mkdir()
     assert sweep.sweep_work() == []
     assert stranger.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "ended_h", "goes"),
+    [("queued", 0, False), ("running", 0, False), ("succeeded", 0, True), ("failed", DAY_H - 1, False),
+     ("failed", DAY_H + 1, True)],
+)  # fmt: skip
+def test_an_uploaded_archive_stays_while_a_job_may_read_it(
+    database: str, store: FileStore, tmp_path: Path, state: str, ended_h: float, goes: bool
+) -> None:
+    key = upload_key(uuid.uuid4().hex)
+    (tmp_path / "zip").write_bytes(key.encode())
+    store.put_file(tmp_path / "zip", key)
+    with session_scope() as session:
+        job, _ = submit(session, "register", {"upload": key})
+        assert job.id is not None
+        if state != "queued":
+            claim = jobs.claim_job(session, job.id, "w", 60)
+            assert claim is not None
+            if state != "running":
+                _end(session, claim, state, ended_h)
+    assert (key in sweep.sweep_uploads()) == goes
+    assert store.has_file(key) == (not goes)
 
 
 def succeed(context: JobContext) -> Finish:
