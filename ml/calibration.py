@@ -17,6 +17,8 @@ ISOTONIC_MIN_BLOCK = 30
 """Fewest rows behind one isotonic knot: the mean of fewer ratings is mostly noise."""
 ISOTONIC_MAX_KNOTS = 50
 """More knots buy nothing on labels as noisy as people's, and cost float32 digits in the graph."""
+MIN_OF_EACH_CLASS = 10
+"""Good rows, and others, that a probability of good is fitted on at least: with fewer it follows single labels."""
 _MIN_KNOT_GAP = 0.01
 """Smallest distance of two knots as a share of the outputs' range: steeper pieces lose float32 digits in the graph."""
 
@@ -37,6 +39,10 @@ class Calibration:
     """Rows it was fitted on."""
     fitted_on: str = ""
     """Which rows: `val`, or `oof` (out of fold)."""
+    good: Calibration | None = None
+    """Curve from this one's score to the probability of a good label, where the kind knows what is good."""
+    good_missing: str = ""
+    """Why there is no such curve, where there could be one."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
@@ -45,7 +51,9 @@ class Calibration:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Calibration:
         """Read what `to_json` wrote."""
-        return cls(**{**content, "knots_x": tuple(content["knots_x"]), "knots_y": tuple(content["knots_y"])})
+        good = content.get("good")
+        knots = {name: tuple(content[name]) for name in ("knots_x", "knots_y")}
+        return cls(**{**content, **knots, "good": None if good is None else cls.from_json(good)})
 
     def apply(self, outputs: np.ndarray) -> np.ndarray:
         """Scores in [0, 1], float64 (N,), of head outputs (N,)."""
@@ -201,6 +209,20 @@ def _with_ends(
     if highest - xs[-1] > gap:
         xs, ys = [*xs, highest], [*ys, min(1.0, ys[-1] + last * (highest - xs[-1]))]
     return xs, ys
+
+
+def fit_good(scores: np.ndarray, is_good: np.ndarray) -> tuple[Calibration | None, str]:
+    """Logistic curve from scores in [0, 1] (N,) to the probability of a good label, bool (N,); or None and why not.
+
+    It starts from the score and not from the head's output, so that it can be told of a score that was kept.
+    """
+    num_good = int(np.count_nonzero(is_good))
+    if min(num_good, len(is_good) - num_good) < MIN_OF_EACH_CLASS:
+        return None, (
+            f"{num_good} of {len(is_good)} held-out rows are good: a probability of good needs at least "
+            f"{MIN_OF_EACH_CLASS} good ones and as many others"
+        )
+    return fit_platt(scores, is_good.astype(np.float64)), ""
 
 
 FITS = {"linear": fit_linear, "platt": fit_platt, "isotonic": fit_isotonic}

@@ -91,7 +91,7 @@ def _hours(hour: int) -> str:
 
 def score_of_raw(judgement: Judgement, bundle: Bundle, raw: float) -> float:
     """The score, on the targets' scale, that belongs to a `raw_score`."""
-    _, outputs = judgement.from_raw_score(raw, bundle.score_scale, bundle.head)
+    _, outputs = judgement.from_raw_score(raw, bundle.score_scale, bundle.head, bundle.fitted_calibration)
     return float(judgement.scores({name: np.array([value]) for name, value in outputs.items()}, bundle.head)[0])
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 PROBABILITY_FLOOR = 1e-7
 """Probabilities are clipped to [floor, 1 - floor] in the log loss: float32 cannot tell smaller ones from 0."""
+_Z95 = 1.959963984540054
+"""Of the normal distribution: 95 % lie within this many standard deviations."""
 _RELATIVE_ZERO = 1e-12
 """A variance below this share of the mean square is rounding noise of a constant."""
 
@@ -182,3 +184,18 @@ def expected_calibration_error(probabilities: np.ndarray, positive: np.ndarray, 
     bucket = np.minimum((probabilities * num_buckets).astype(int), num_buckets - 1)
     gaps = [abs(probabilities[bucket == b].sum() - positive[bucket == b].sum()) for b in range(num_buckets)]
     return float(np.sum(gaps) / len(probabilities))
+
+
+def wilson(successes: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval, low and high, of a share `successes / n` of independent rows; 0 to 1 where n is 0.
+
+    Source: Wilson 1927. Unlike a bootstrap it does not end in a point where all rows are successes.
+    """
+    z2 = _Z95**2
+    hits, total = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    some = np.maximum(total, 1.0)
+    share = hits / some
+    middle = (share + z2 / (2 * some)) / (1 + z2 / some)
+    half = _Z95 / (1 + z2 / some) * np.sqrt(share * (1 - share) / some + z2 / (4 * some**2))
+    low, high = np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+    return np.where(total > 0, low, 0.0), np.where(total > 0, high, 1.0)

@@ -11,7 +11,6 @@ was never stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import sys
@@ -25,7 +24,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ml.calibration import Calibration
 from ml.events import Progress, emit, finite, run_verb
 from ml.features.backbones import MEAN, STD, LoadedBackbone, load_backbone
 from ml.images.decode import PREPROCESSING_VERSION
@@ -33,6 +31,7 @@ from ml.images.store import FileStore
 from ml.judgements import judgement
 from ml.judgements.base import Judgement, Scale
 from ml.manifest import manifest_sha256, read_manifest
+from ml.threshold_fit import policy_note
 from ml.training.checkpoints import FIRST_ATTEMPT, SECONDS_BETWEEN_CHECKPOINTS, Checkpoints
 from ml.training.dataset import FeatureInputs, ImageInputs, ImageReader, Inputs, Items, cached_features, load_items
 from ml.training.heads import (
@@ -46,9 +45,10 @@ from ml.training.heads import (
 )
 from ml.training.learner import Fit, Learner
 from ml.training.loop import fit, make_deterministic
-from ml.training.outoffold import OutOfFold, calibrate, predict_out_of_fold
+from ml.training.outoffold import Calibrated, OutOfFold, calibrate, predict_out_of_fold, write_out_of_fold
 from ml.training.recipe import Recipe, RecipeError, make_recipe
 from ml.training.surroundings import code, libraries, machine
+from ml.training.threshold import choose_threshold
 
 
 def train(
@@ -99,15 +99,19 @@ def train(
     identity = _identity(kind, recipe, scale, manifest_sha256(rows), backbone)
     checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, libraries())
     learner = Learner(kind, recipe, scale, items, inputs, backbone, checkpoints)
-    fitted, calibration, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
+    fitted, calibrated, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
+    calibration = calibrated.calibration
+    policy = choose_threshold(learner, calibrated, rows)
+    notes += [note] if (note := policy_note(policy)) else []
 
     weights_sha256 = write_weights(_whole_model(learner, fitted.model), out / WEIGHTS_FILE)
     (out / EPOCHS_FILE).write_text("".join(json.dumps(finite(each)) + "\n" for each in fitted.epochs), encoding="utf-8")
     if oof is not None:
-        _write_out_of_fold(out / OOF_FILE, learner, oof)
+        write_out_of_fold(out / OOF_FILE, items, oof)
     facts = {
         **_recipe_facts(kind, recipe, scale),
         "calibration": calibration.to_json(),
+        "threshold_policy": policy,
         "method": method,
         "counts": {split: len(items.rows(split)) for split in ("train", "val", "test")},
         "groups": {split: items.num_groups(items.rows(split)) for split in ("train", "val", "test")},
@@ -203,7 +207,7 @@ def _inputs(
 
 def _fit_all(
     learner: Learner, method: str, progress: Progress, notes: list[str]
-) -> tuple[Fit, Calibration, OutOfFold | None]:
+) -> tuple[Fit, Calibrated, OutOfFold | None]:
     """K-fold evaluation where it is the method, then the final model on train and val rows, then its calibration."""
     items, recipe = learner.items, learner.recipe
     train_rows, val_rows, pool = items.rows("train"), items.rows("val"), items.rows("train", "val")
@@ -224,10 +228,12 @@ def _fit_all(
         notes.append(f"there are no validation rows, so training went on for a fixed number of epochs, {epochs}")
     last = progress.part(final_share, 1.0)
     fitted = fit(learner, train_rows, val_rows, last.part(0.0, 0.6), epochs=epochs)
-    calibration = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True)
-    if not calibration.fitted_on:
+    calibrated = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True)
+    if not calibrated.calibration.fitted_on:
         notes.append("there are too few groups to fit a calibration out of fold; scores are not calibrated")
-    return fitted, calibration, oof
+    elif calibrated.calibration.good_missing:
+        notes.append(f"there is no probability of good: {calibrated.calibration.good_missing}")
+    return fitted, calibrated, oof
 
 
 def _whole_model(learner: Learner, model: nn.Module) -> ImageModel:
@@ -235,16 +241,6 @@ def _whole_model(learner: Learner, model: nn.Module) -> ImageModel:
         return model
     assert isinstance(model, StandardisedHead)
     return ImageModel(learner.backbone.encoder, model)
-
-
-def _write_out_of_fold(path: Path, learner: Learner, oof: OutOfFold) -> None:
-    items = learner.items
-    with path.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(("snapshot_id", "fold", "group_id", "target", "score"))
-        for row, fold, score in zip(oof.rows, oof.folds, oof.scores, strict=True):
-            target = float(items.targets[row])
-            writer.writerow((int(items.snapshot_ids[row]), int(fold), items.group_ids[row], target, float(score)))
 
 
 def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, Any]:
@@ -257,7 +253,6 @@ def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, An
         "preprocessing_version": PREPROCESSING_VERSION,
         "input_size": [recipe.image_size, recipe.image_size],
         "normalisation": {"mean": list(MEAN), "std": list(STD)},
-        "threshold_policy": kind.threshold_policy(recipe.head, scale),
         "threads": recipe.threads,
         "seed": recipe.seed,
     }

@@ -14,6 +14,7 @@ _EXAMPLE: dict[str, Any] = {
     "kind": "rating",
     "rawScore": 0.8432,
     "aiRating": 4.216,
+    "pGood": 0.71,
     "modelVersion": "sunset_v2_2026_02_12",
     "pathTaken": "onnx",
     "isGood": True,
@@ -21,7 +22,7 @@ _EXAMPLE: dict[str, Any] = {
     "capture": {"captured": True, "reason": "above-threshold", "snapshotId": 812, "samplingProbability": 1.0},
     "imageSha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "reason": None,
-    "prediction": {"kind": "rating", "raw_score": 0.8432, "ai_rating": 4.216, "p_good": None},
+    "prediction": {"kind": "rating", "raw_score": 0.8432, "ai_rating": 4.216, "p_good": 0.71},
     "webcamId": 17,
     "eventId": 90210,
     "error": None,
@@ -56,6 +57,8 @@ class ScoreAnswer(_Camel):
     """Calibrated model output in [0, 1]."""
     ai_rating: float | None
     """The score on the model's scale; null from a yes/no model."""
+    p_good: float | None
+    """Calibrated probability that people would call it good; null where the model knows none."""
     model_version: str | None
     """Which model answered."""
     path_taken: Literal["onnx", "cache-hit", "unscored"]
@@ -92,6 +95,7 @@ def answer_of(kind: str, scored: Scored, webcam_id: int | None) -> ScoreAnswer:
         kind=kind,
         raw_score=scored.raw_score,
         ai_rating=scored.ai_rating,
+        p_good=scored.p_good,
         model_version=scored.model_version,
         path_taken=scored.path_taken,
         is_good=scored.is_good,
@@ -113,7 +117,7 @@ def answer_of(kind: str, scored: Scored, webcam_id: int | None) -> ScoreAnswer:
 def refused(kind: str, problem: Problem) -> ScoreAnswer:
     """The place of a batch item that was refused."""
     return ScoreAnswer(
-        kind=kind, raw_score=None, ai_rating=None, model_version=None, path_taken="unscored", is_good=None,
+        kind=kind, raw_score=None, ai_rating=None, p_good=None, model_version=None, path_taken="unscored", is_good=None,
         threshold=None, capture=CaptureAnswer(captured=False, reason="no-score", snapshot_id=None,
                                               sampling_probability=None),
         image_sha256=None, reason=problem.detail, prediction=None, webcam_id=None, event_id=None, error=problem,

@@ -169,7 +169,9 @@ class Judgement(ABC):
         """Turn the graph's named outputs into N predictions."""
 
     @abstractmethod
-    def from_raw_score(self, raw_score: float, scale: Scale, head: str) -> tuple[BaseModel, dict[str, float]]:
+    def from_raw_score(
+        self, raw_score: float, scale: Scale, head: str, calibration: Calibration
+    ) -> tuple[BaseModel, dict[str, float]]:
         """The prediction and named outputs of one item whose `raw_score` is known from before."""
 
     @abstractmethod

@@ -1,91 +1,32 @@
 """Rating: how good is this webcam snapshot, 0 (not a sunset) to 5 (spectacular and rare).
 
-Also here: what follows from votes (`label_from_votes`), which the label query of the database computes alike.
+Beside this file: `rating_labels.py` (what people and models say), `rating_metrics.py`, and `graph.py`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel
 
 from ml import calibration as calibrations
 from ml import metrics, thresholds
 from ml.calibration import Calibration
+from ml.judgements import graph
 from ml.judgements.base import Judgement, JudgementError, MetricSpec, ReviewSpec, Scale
+from ml.judgements.rating_labels import GOOD_FROM, LABEL_SCALE, RatingLabel, RatingPrediction
+from ml.judgements.rating_metrics import BINARY, GOOD_PROBABILITY, REGRESSION, measure_good, measure_stars
 from ml.manifest import ManifestRow
 
 if TYPE_CHECKING:
     import torch
 
-LABEL_SCALE = Scale(0.0, 5.0)
-"""What people's ratings are on, whatever the scale of a model's answers."""
-GOOD_FROM = 4.0
-"""A label of at least this, on LABEL_SCALE, is worth showing."""
-GOOD_PROBABILITY = 0.5
-"""Default gate of the binary head, on `p_good`."""
-HALF_STAR = 0.5
 HUBER_DELTA = 0.2
 """One star on the raw scale: beyond it the loss grows linearly, so that one careless rating does not steer a fit."""
-
-
-class RatingLabel(BaseModel):
-    """What people say of one snapshot."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    kind: Literal["rating"] = "rating"
-    rating: float = Field(ge=0, le=5)
-    """Mean rating, 0..5; 0 where it is not a sunset."""
-    is_sunset: bool = True
-    """False where most verdicts say "not a sunset"."""
-
-    @model_validator(mode="after")
-    def _not_a_sunset_is_zero(self) -> RatingLabel:
-        if not self.is_sunset and self.rating != 0:
-            raise ValueError("a snapshot that is not a sunset has rating 0")
-        return self
-
-
-class RatingPrediction(BaseModel):
-    """What a model says of one snapshot."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    kind: Literal["rating"] = "rating"
-    raw_score: float = Field(ge=0, le=1)
-    """Calibrated model output."""
-    ai_rating: float | None = None
-    """`raw_score` on the model's scale; None from a binary head, which has no mapping to ratings."""
-    p_good: float | None = Field(None, ge=0, le=1)
-    """Probability that people would rate it 4 or more; None from a regression head."""
-
-
-_REGRESSION = (
-    MetricSpec("mae", False, 0.0, 5.0, "Mean absolute error, in stars."),
-    MetricSpec("rmse", False, 0.0, 5.0, "Root mean squared error, in stars."),
-    MetricSpec("pearson", True, -1.0, 1.0, "Linear correlation with people's ratings."),
-    MetricSpec("spearman", True, -1.0, 1.0, "Rank correlation with people's ratings."),
-    MetricSpec("r2", True, float("-inf"), 1.0, "Share of the variance of people's ratings that is explained."),
-    MetricSpec("acc_within_half", True, 0.0, 1.0, "Share of snapshots at most half a star away."),
-    MetricSpec("auc_good", True, 0.0, 1.0, "Chance that a good snapshot outscores another; good is 4 stars or more."),
-    MetricSpec("f1_good", True, 0.0, 1.0, "F1 of 'good' when snapshots from 4.0 stars on are called good."),
-    MetricSpec("balanced_accuracy", True, 0.0, 1.0, "Mean of the hit rates of good and other snapshots at 4.0 stars."),
-)
-_BINARY = (
-    MetricSpec("auc", True, 0.0, 1.0, "Chance that a good snapshot outscores another one."),
-    MetricSpec("average_precision", True, 0.0, 1.0, "Area under the precision-recall curve of 'good'."),
-    MetricSpec("f1", True, 0.0, 1.0, "F1 of 'good' at probability 0.5."),
-    MetricSpec("precision", True, 0.0, 1.0, "Share of snapshots called good that are."),
-    MetricSpec("recall", True, 0.0, 1.0, "Share of good snapshots that are called good."),
-    MetricSpec("balanced_accuracy", True, 0.0, 1.0, "Mean of the hit rates of good and other snapshots."),
-    MetricSpec("brier", False, 0.0, 1.0, "Mean squared error of the probability."),
-    MetricSpec("log_loss", False, 0.0, float("inf"), "Mean negative log likelihood, in nats."),
-)
 
 
 class Rating(Judgement):
@@ -187,29 +128,23 @@ class Rating(Judgement):
     def graph_outputs(
         self, outputs: torch.Tensor, calibration: Calibration, scale: Scale, head: str
     ) -> dict[str, torch.Tensor]:
-        """`raw_score` and `ai_rating`, or `raw_score` and `p_good`, each (N,) float32."""
-        import torch
-
+        """`raw_score` with `ai_rating`, and `p_good` where its curve is known; or `raw_score` and `p_good` alike."""
         self._check_head(head)
-        if calibration.method == "platt":
-            raw = torch.sigmoid(calibration.slope * outputs + calibration.intercept).flatten()
-        else:
-            k0, y0, s0, bends = calibrations.knot_form(calibration)
-            raw = y0 + s0 * (outputs - k0)
-            if bends:
-                knots = torch.tensor([[knot for knot, _ in bends]], dtype=torch.float32, device=outputs.device)
-                change = torch.tensor([[each for _, each in bends]], dtype=torch.float32, device=outputs.device)
-                inside = outputs.clamp(calibration.knots_x[0], calibration.knots_x[-1])
-                raw = raw + (torch.relu(inside - knots) * change).sum(dim=1, keepdim=True)
-            raw = raw.clamp(0.0, 1.0).flatten()
+        raw = graph.curve(calibration, outputs)
         if head == "binary":
-            return {"raw_score": raw, "p_good": raw.clone()}
-        return {"raw_score": raw, "ai_rating": scale.low + (scale.high - scale.low) * raw}
+            return {"raw_score": raw.flatten(), "p_good": raw.flatten().clone()}
+        named = {"raw_score": raw.flatten(), "ai_rating": (scale.low + (scale.high - scale.low) * raw).flatten()}
+        if calibration.good is not None:
+            named["p_good"] = graph.curve(calibration.good, raw).flatten()
+        return named
 
     # -- numpy -------------------------------------------------------------------------------------------------------
 
     def fit_calibration(self, outputs: np.ndarray, targets: np.ndarray, head: str, method: str) -> Calibration:
-        """Regression: `auto` is linear, from 300 rows on isotonic. Binary: `auto` is platt, `none` the sigmoid."""
+        """Regression: `auto` is linear, from 300 rows on isotonic; and a curve from the score to the chance of good.
+
+        Binary: `auto` is platt, `none` the sigmoid.
+        """
         self._check_head(head)
         known = ("auto", "none", "platt", "isotonic") if head == "binary" else ("auto", *calibrations.METHODS)
         if method not in known:
@@ -217,36 +152,43 @@ class Rating(Judgement):
         if method == "auto":
             enough = len(np.ravel(outputs)) >= calibrations.ISOTONIC_MIN_ROWS
             method = "platt" if head == "binary" else "isotonic" if enough else "linear"
-        if method == "none":
-            return Calibration("platt" if head == "binary" else "none")  # a logit must become a probability in any case
-        return calibrations.FITS[method](outputs, targets)
+        if head == "binary":  # a logit must become a probability in any case
+            return calibrations.FITS[method](outputs, targets) if method != "none" else Calibration("platt")
+        score = calibrations.FITS[method](outputs, targets) if method != "none" else Calibration("none")
+        stars = LABEL_SCALE.from_raw(np.asarray(targets, dtype=np.float64))
+        is_good = stars >= GOOD_FROM - 1e-5  # encoded labels are float32
+        good, why = calibrations.fit_good(score.apply(np.ravel(outputs)), is_good)
+        return replace(score, good=good, good_missing=why)
 
     def outputs_from_head(
         self, outputs: np.ndarray, calibration: Calibration, scale: Scale, head: str
     ) -> dict[str, np.ndarray]:
         """The graph's outputs, computed with numpy."""
+        return self._named(calibration.apply(np.ravel(outputs)), calibration, scale, head)
+
+    def _named(self, raw: np.ndarray, calibration: Calibration, scale: Scale, head: str) -> dict[str, np.ndarray]:
+        """All named outputs, which all follow from `raw_score` (N,)."""
         self._check_head(head)
-        raw = calibration.apply(np.ravel(outputs))
-        return {"raw_score": raw, "p_good": raw.copy()} if head == "binary" else {
-            "raw_score": raw, "ai_rating": scale.from_raw(raw)
-        }  # fmt: skip
+        if head == "binary":
+            return {"raw_score": raw, "p_good": raw.copy()}
+        named = {"raw_score": raw, "ai_rating": np.asarray(scale.from_raw(raw))}
+        return named if calibration.good is None else {**named, "p_good": calibration.good.apply(raw)}
 
     def decode(self, outputs: dict[str, np.ndarray], scale: Scale, head: str) -> list[BaseModel]:
         """One RatingPrediction per item."""
         self._check_head(head)
-        raw = np.ravel(outputs["raw_score"])
-        other = "p_good" if head == "binary" else "ai_rating"
+        given = {name: np.ravel(outputs[name]) for name in RatingPrediction.model_fields if name in outputs}
         return [
-            RatingPrediction.model_validate({"raw_score": float(score), other: float(value)})
-            for score, value in zip(raw, np.ravel(outputs[other]), strict=True)
+            RatingPrediction.model_validate({name: float(values[place]) for name, values in given.items()})
+            for place in range(len(given["raw_score"]))
         ]
 
-    def from_raw_score(self, raw_score: float, scale: Scale, head: str) -> tuple[BaseModel, dict[str, float]]:
+    def from_raw_score(
+        self, raw_score: float, scale: Scale, head: str, calibration: Calibration
+    ) -> tuple[BaseModel, dict[str, float]]:
         """The prediction and the named outputs that belong to a `raw_score` in [0, 1]."""
-        self._check_head(head)
-        other = {"p_good": raw_score} if head == "binary" else {"ai_rating": float(scale.from_raw(raw_score))}
-        outputs = {"raw_score": raw_score, **other}
-        return RatingPrediction.model_validate(outputs), outputs
+        named = self._named(np.array([raw_score]), calibration, scale, head)
+        return self.decode(named, scale, head)[0], {name: float(values[0]) for name, values in named.items()}
 
     def scores(self, outputs: dict[str, np.ndarray], head: str) -> np.ndarray:
         """Stars on the label's scale 0..5 (whatever the model's scale), or the probability of good."""
@@ -257,7 +199,7 @@ class Rating(Judgement):
     def metrics(self, head: str) -> tuple[MetricSpec, ...]:
         """Regression: MAE first. Binary: AUC first."""
         self._check_head(head)
-        return _REGRESSION if head == "regression" else _BINARY
+        return REGRESSION if head == "regression" else BINARY
 
     def measure(self, scores: np.ndarray, targets: np.ndarray, head: str) -> dict[str, float]:
         """All metrics of `head`, NaN where undefined."""
@@ -270,25 +212,7 @@ class Rating(Judgement):
         """All metrics of `head` under many weightings of the rows (B, N), each (B,)."""
         self._check_head(head)
         s, t = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(targets, dtype=np.float64).ravel()
-        if head == "regression":
-            positive = t >= GOOD_FROM
-            decided = metrics.decisions(s >= GOOD_FROM, positive, weights)
-            return {
-                "mae": metrics.mae(s, t, weights), "rmse": metrics.rmse(s, t, weights),
-                "pearson": metrics.pearson(s, t, weights), "spearman": metrics.spearman(s, t, weights),
-                "r2": metrics.r2(s, t, weights),
-                "acc_within_half": metrics.accuracy_within(s, t, weights, HALF_STAR),
-                "auc_good": metrics.auc(s, positive, weights), "f1_good": decided["f1"],
-                "balanced_accuracy": decided["balanced_accuracy"],
-            }  # fmt: skip
-        positive = t > 0.5
-        decided = metrics.decisions(s >= GOOD_PROBABILITY, positive, weights)
-        return {
-            "auc": metrics.auc(s, positive, weights),
-            "average_precision": metrics.average_precision(s, positive, weights),
-            **{name: decided[name] for name in ("f1", "precision", "recall", "balanced_accuracy")},
-            "brier": metrics.brier(s, positive, weights), "log_loss": metrics.log_loss(s, positive, weights),
-        }  # fmt: skip
+        return measure_stars(s, t, weights) if head == "regression" else measure_good(s, t, weights)
 
     def stars_per_target(self, head: str) -> float | None:
         """Regression is in stars; the binary head answers yes or no."""
@@ -347,26 +271,3 @@ def _target_of(row: ManifestRow) -> float:
     if row.target_label is None:
         raise JudgementError(f"snapshot {row.snapshot_id} has no target; export the dataset again")
     return row.target_label
-
-
-def label_from_votes(ratings: Sequence[int | None]) -> tuple[float | None, int, bool | None]:
-    """What a snapshot's verdicts mean together: `(label_value, rating_count, is_good)`.
-
-    A verdict is a rating 1..5, or None for "not a sunset". Where these are the majority, or as many as the ratings,
-    the label is 0. Otherwise it is the mean rating, rounded half up to the two decimals that the column
-    `calculated_rating` holds, so that label and column never stand on two sides of the threshold. `rating_count`
-    counts ratings only. Without any verdict: `(None, 0, None)`.
-
-    Raises:
-        JudgementError: A rating is not one of 1..5.
-    """
-    given = [rating for rating in ratings if rating is not None]
-    wrong = [rating for rating in given if rating not in (1, 2, 3, 4, 5)]
-    if wrong:
-        raise JudgementError(f"a rating is 1, 2, 3, 4 or 5, or empty for 'not a sunset'; got {wrong[0]!r}")
-    if not ratings:
-        return None, 0, None
-    if len(ratings) - len(given) >= len(given):
-        return 0.0, len(given), False
-    mean = (Decimal(sum(given)) / Decimal(len(given))).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
-    return float(mean), len(given), float(mean) >= GOOD_FROM

@@ -93,8 +93,11 @@ class Learner:
 
     def scores(self, outputs: np.ndarray, calibration: Calibration) -> np.ndarray:
         """Scores on the target's scale, float64 (N,), of head outputs (N,)."""
-        named = self.kind.outputs_from_head(outputs, calibration, self.scale, self.recipe.head)
-        return np.asarray(self.kind.scores(named, self.recipe.head), dtype=np.float64)
+        return np.asarray(self.kind.scores(self.named(outputs, calibration), self.recipe.head), dtype=np.float64)
+
+    def named(self, outputs: np.ndarray, calibration: Calibration) -> dict[str, np.ndarray]:
+        """Named outputs as the bundle will give them, each float64 (N,), of head outputs (N,)."""
+        return self.kind.outputs_from_head(outputs, calibration, self.scale, self.recipe.head)
 
     def loss_of(self, outputs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         """Weighted mean loss of head outputs (len(rows), 1)."""

@@ -5,13 +5,17 @@ Legend: N rows. A group never straddles two folds.
 
 from __future__ import annotations
 
+import csv
+import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from ml.calibration import Calibration
 from ml.events import Progress
 from ml.splits import folds
+from ml.training.dataset import Items
 from ml.training.learner import Fit, Learner
 from ml.training.loop import fit
 
@@ -35,6 +39,19 @@ class OutOfFold:
     """On the target's scale, calibrated without the row's fold, float64 (N,); NaN where calibration was not asked for."""
     best_epochs: list[int] = field(default_factory=list)
     """Of each fold's training."""
+    named: dict[str, np.ndarray] = field(default_factory=dict)
+    """The named outputs behind `scores`, each float64 (N,); NaN in folds that lack one."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration and what it was fitted on, which a threshold is chosen on too."""
+
+    calibration: Calibration
+    rows: np.ndarray
+    """Indices of the rows, int64 (M,); none where nothing could be fitted."""
+    outputs: np.ndarray
+    """Head outputs of models that did not learn from them, float64 (M,)."""
 
 
 def fit_with_inner_val(
@@ -85,8 +102,10 @@ def predict_out_of_fold(
             # Fine-tuning once more a fold would cost folds x folds trainings, so there the rows aside must do.
             calibration = calibrate(
                 learner, fitted, rows[~held_out], inner, part.part(0.5, 1.0), retrain=learner.is_frozen, name=label
-            )
+            ).calibration
             result.scores[held_out] = learner.scores(outputs, calibration)
+            for output, values in learner.named(outputs, calibration).items():
+                result.named.setdefault(output, np.full(len(rows), np.nan))[held_out] = values
     return result
 
 
@@ -98,7 +117,7 @@ def calibrate(
     progress: Progress,
     retrain: bool,
     name: str = "",
-) -> Calibration:
+) -> Calibrated:
     """Fit the calibration on rows that the model was not trained on.
 
     Args:
@@ -120,6 +139,21 @@ def calibrate(
         found = predict_out_of_fold(learner, rows, progress, calibrated=False, name=f"{name}calibration ")
         outputs, used, fitted_on = found.outputs, rows, "oof"
     else:
-        return learner.identity()
+        return Calibrated(learner.identity(), np.zeros(0, dtype=np.int64), np.zeros(0))
     calibration = learner.kind.fit_calibration(outputs, learner.items.encoded[used].astype(np.float64), head, method)
-    return replace(calibration, fitted_on=fitted_on)
+    good = calibration.good
+    calibration = replace(
+        calibration, fitted_on=fitted_on, good=None if good is None else replace(good, fitted_on=fitted_on)
+    )
+    return Calibrated(calibration, used, outputs)
+
+
+def write_out_of_fold(path: Path, items: Items, oof: OutOfFold) -> None:
+    """One line a row, `oof.csv`: its fold, group, target, score, and the named outputs behind it, empty where unknown."""
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(("snapshot_id", "fold", "group_id", "target", "score", *oof.named))
+        for place, (row, fold, score) in enumerate(zip(oof.rows, oof.folds, oof.scores, strict=True)):
+            known = (int(items.snapshot_ids[row]), int(fold), items.group_ids[row], float(items.targets[row]))
+            named = [float(values[place]) for values in oof.named.values()]
+            writer.writerow((*known, float(score), *("" if math.isnan(value) else value for value in named)))

@@ -62,6 +62,17 @@ class Recipe(BaseModel):
     """Export gate: fewest people who must have judged a snapshot."""
     calibration: Literal["auto", "none", "linear", "platt", "isotonic"] = "auto"
     """How head outputs are mapped to scores, fitted on validation rows; `auto` chooses by their number."""
+    threshold: Literal["fixed", "precision_target", "cost", "budget"] = "fixed"
+    """How the threshold of the capture gate is chosen, on the rows that the calibration is fitted on: the kind's own
+    number (`fixed`: 4 stars, or probability 0.5), or by one of the three keys below."""
+    threshold_precision: float = Field(0.7, gt=0, lt=1)
+    """`precision_target`: share of what passes that people must call good, reached by the lower end of its interval."""
+    cost_false_positive: float = Field(1.0, gt=0, le=1e6)
+    """`cost`: what it costs to let one pass that is not good, in any unit."""
+    cost_false_negative: float = Field(1.0, gt=0, le=1e6)
+    """`cost`: what it costs to miss a good one, in the same unit."""
+    budget_per_day: float = Field(10.0, gt=0, le=1e6)
+    """`budget`: how many may pass a day, over the days that the labelled frames are from."""
     evaluation: Literal["auto", "test", "kfold"] = "auto"
     """`test` rows, grouped `kfold` out of fold, or `auto`: K-fold when the test split is too small."""
     folds: int = Field(5, ge=2, le=20)

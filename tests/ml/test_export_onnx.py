@@ -10,7 +10,7 @@ from ml.golden import golden_images
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.training.heads import RunError, read_run
-from tests.ml.tiny_training import train_in_process
+from tests.ml.tiny_training import coloured, make_dataset, train_in_process
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,24 @@ def test_served_scores_are_those_of_the_trained_model(tiny_dataset, trained, exp
     served = scorer.score_images(images)
     for name in scorer.bundle.outputs:
         assert np.abs(served[name] - wanted[name]).max() < 1e-4
+
+
+def test_a_probability_of_good_and_the_threshold_on_it_are_in_the_bundle(tmp_path):
+    dataset = make_dataset(tmp_path, n=80)
+    facts = train_in_process(
+        dataset, tmp_path / "run", evaluation="test", threshold="cost", cost_false_positive=3, cost_false_negative=1
+    )
+    export(tmp_path / "run", "sunset_v2_p", dataset.store, dataset.manifest, tmp_path / "bundle")
+    scorer = Scorer.load(tmp_path / "bundle")
+    assert scorer.bundle.outputs == ("raw_score", "ai_rating", "p_good")
+    assert scorer.bundle.threshold_policy == facts["threshold_policy"]
+    policy = facts["threshold_policy"]
+    assert (policy["kind"], policy["on"], policy["threshold"]) == ("cost", "p_good", 0.75)
+    assert policy["fitted_on"]["rows"] == scorer.bundle.fitted_calibration.good.fitted_on == "oof"
+    assert policy["fitted_on"]["n"] == 64  # train and val; never test
+    red, _ = scorer.score_image(coloured(5.0, 1))
+    blue, prediction = scorer.score_image(coloured(0.0, 2))
+    assert red["p_good"] > 0.8 > 0.2 > blue["p_good"] == pytest.approx(prediction.p_good)
 
 
 def test_a_fine_tuned_binary_model_exports_too(tiny_dataset, tmp_path):

@@ -128,3 +128,15 @@ def test_calibration_error_is_zero_for_true_rates_and_the_gap_for_false_ones():
     positive = np.array([True] + [False] * 3)
     assert metrics.expected_calibration_error(np.full(4, 0.25), positive) == pytest.approx(0.0)
     assert metrics.expected_calibration_error(np.full(4, 0.95), positive) == pytest.approx(0.7)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_wilson_is_scipys(hits, n):
+    hits = min(hits, n)
+    expected = scipy.stats.binomtest(hits, n).proportion_ci(method="wilson")
+    low, high = metrics.wilson(hits, n)
+    assert (low, high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
+def test_wilson_of_nothing_is_everything():
+    assert [float(end) for end in metrics.wilson(0, 0)] == [0.0, 1.0]

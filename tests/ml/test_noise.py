@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ml.demo.raters import make_raters, votes_for
 from ml.demo.sky import make_frames, make_webcams
-from ml.judgements.rating import label_from_votes
+from ml.judgements.rating_labels import label_from_votes
 from ml.manifest import ManifestError
 from ml.noise import (
     MAX_WEIGHT,

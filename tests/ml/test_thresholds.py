@@ -1,6 +1,6 @@
 import pytest
 
-from ml.thresholds import ThresholdError, check_policy, fixed_policy, passes
+from ml.thresholds import ThresholdError, applied, check_policy, fixed_policy, passes
 
 STARS = fixed_policy(4.0, "ai_rating", (0, 5))
 
@@ -39,3 +39,19 @@ def test_a_threshold_without_its_scale_is_refused():
 def test_an_unknown_policy_is_refused():
     with pytest.raises(ThresholdError, match="known: fixed"):
         check_policy({**STARS, "kind": "adaptive"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("precision_target", "target"), ("cost", "cost_fn"), ("budget", "per_day")]
+)
+def test_a_policy_states_what_it_was_chosen_by(kind, number):
+    with pytest.raises(ThresholdError, match=f"states {number}, a number above 0"):
+        check_policy({**STARS, "kind": kind, "cost_fp": 1.0, number: -1})
+
+
+def test_a_threshold_set_from_outside_is_a_fixed_one():
+    fitted = {**STARS, "kind": "precision_target", "target": 0.8, "achieved": {"n_passed": 3}}
+    assert applied(fitted) == {**STARS, "kind": "precision_target", "target": 0.8}
+    assert applied(fitted, 3.5) == fixed_policy(3.5, "ai_rating", (0, 5))
+    with pytest.raises(ThresholdError, match="outside its scale"):
+        applied(fitted, 5.5)

@@ -45,6 +45,8 @@ class TestFrozen:
             folds_of_group.setdefault(row["group_id"], set()).add(row["fold"])
         assert all(len(folds) == 1 for folds in folds_of_group.values())
         assert len({row["fold"] for row in rows}) == 3
+        for row in rows:
+            assert float(row["ai_rating"]) == pytest.approx(float(row["score"]))
 
     def test_a_small_val_split_is_calibrated_out_of_fold_without_test_rows(self, trained):
         facts = facts_of(trained.directory)

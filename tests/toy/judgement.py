@@ -101,7 +101,9 @@ class Gloom(Judgement):
         """One prediction an item."""
         return [GloomPrediction(raw_score=float(value)) for value in outputs["raw_score"]]
 
-    def from_raw_score(self, raw_score: float, scale: Scale, head: str) -> tuple[BaseModel, dict[str, float]]:
+    def from_raw_score(
+        self, raw_score: float, scale: Scale, head: str, calibration: Calibration
+    ) -> tuple[BaseModel, dict[str, float]]:
         """A known raw score as a prediction."""
         return GloomPrediction(raw_score=raw_score), {"raw_score": raw_score}
 

@@ -102,6 +102,7 @@ def _answer(name: str, scored: Any) -> dict[str, Any]:
         "image": name,
         "rawScore": scored.raw_score,
         "aiRating": scored.ai_rating,
+        "pGood": scored.p_good,
         "modelVersion": scored.model_version,
         "pathTaken": scored.path_taken,
         "isGood": scored.is_good,

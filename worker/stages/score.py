@@ -64,6 +64,7 @@ class Scored:
     prediction: BaseModel | None = None
     raw_score: float | None = None
     ai_rating: float | None = None
+    p_good: float | None = None
     is_good: bool | None = None
     policy: dict[str, Any] | None = None
     capture: CaptureVerdict = field(default_factory=lambda: CaptureVerdict(False, "no-score", None, None))
@@ -107,9 +108,7 @@ def load_served(version: ModelVersion, store: FileStore, cache: Path, threshold:
         ThresholdError: The threshold is not on the model's scale.
     """
     scorer = Scorer.load(fetch_bundle(store, version, cache / version.bundle_sha256))
-    policy = dict(version.threshold_policy)
-    if threshold is not None:
-        policy["threshold"] = threshold
+    policy = thresholds.applied(version.threshold_policy, threshold)
     thresholds.check_policy(policy, (version.scale_low, version.scale_high))
     return Served(version.model_version, version.kind, scorer, policy)
 
@@ -139,6 +138,7 @@ def _scored(
         prediction=prediction,
         raw_score=getattr(prediction, "raw_score", None),
         ai_rating=getattr(prediction, "ai_rating", None),
+        p_good=getattr(prediction, "p_good", None),
         is_good=thresholds.passes(served.policy, outputs),
         policy=served.policy,
     )
@@ -159,8 +159,9 @@ def unchanged(session: Session, served: Served | None, frame: Frame, data: bytes
         return None
     if event.image_sha256 != digest or event.model_version != served.model_version:
         return None
+    bundle = served.scorer.bundle
     prediction, outputs = served.scorer.judgement.from_raw_score(
-        event.raw_score, served.scorer.bundle.score_scale, served.scorer.bundle.head
+        event.raw_score, bundle.score_scale, bundle.head, bundle.fitted_calibration
     )
     answer = _scored("cache-hit", served, prediction, outputs, None)
     answer.image_sha256 = digest

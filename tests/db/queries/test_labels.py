@@ -12,7 +12,7 @@ from db.engine import session_scope
 from db.errors import Conflict, NotFound
 from db.queries import labels, webcams
 from db.tables import RatingEvent, WebcamSnapshot
-from ml.judgements.rating import label_from_votes
+from ml.judgements.rating_labels import label_from_votes
 from tests.builders import make_snapshot
 
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ml.calibration import Calibration
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError, Scale
-from ml.judgements.rating import Rating, RatingLabel, RatingPrediction, label_from_votes
+from ml.judgements.rating import Rating
+from ml.judgements.rating_labels import RatingLabel, RatingPrediction, label_from_votes
 from ml.thresholds import fixed_policy
 from tests.ml.rows import row
 
@@ -109,7 +110,7 @@ class TestDisagreement:
         assert RATING.disagreement(RatingLabel(rating=4.0), prediction) == pytest.approx(0.3)
 
     def test_a_model_on_one_to_five_is_compared_fairly(self):
-        prediction, _ = RATING.from_raw_score(0.8, ONE_TO_FIVE, "regression")
+        prediction, _ = RATING.from_raw_score(0.8, ONE_TO_FIVE, "regression", Calibration("none"))
         assert RATING.disagreement(RatingLabel(rating=4.0), prediction) == pytest.approx(0.0)
 
     def test_binary_compares_the_probability_with_good(self):
@@ -136,7 +137,7 @@ class TestScales:
     def test_from_raw_score_agrees_with_decode(self, head):
         calibration = Calibration("none") if head == "regression" else Calibration("platt")
         outputs = RATING.outputs_from_head(np.array([0.3]), calibration, ONE_TO_FIVE, head)
-        again, named = RATING.from_raw_score(float(outputs["raw_score"][0]), ONE_TO_FIVE, head)
+        again, named = RATING.from_raw_score(float(outputs["raw_score"][0]), ONE_TO_FIVE, head, calibration)
         assert again == RATING.decode(outputs, ONE_TO_FIVE, head)[0]
         assert named == {name: pytest.approx(float(values[0])) for name, values in outputs.items()}
 
@@ -146,6 +147,13 @@ def fitted(method: str, head: str) -> Calibration:
     x = random.normal(0.5, 0.2, 600)
     y = np.clip(x + random.normal(0, 0.1, 600), 0, 1)
     return RATING.fit_calibration(x, (y > 0.6).astype(float) if head == "binary" else y, head, method)
+
+
+def with_good_ones() -> tuple[np.ndarray, np.ndarray]:
+    """Head outputs and encoded labels, a third of them good."""
+    random = np.random.default_rng(4)
+    x = random.uniform(0.0, 1.2, 600)
+    return x, np.clip(x + random.normal(0, 0.15, 600), 0, 1).astype(np.float32).astype(np.float64)
 
 
 class TestTorch:
@@ -164,6 +172,19 @@ class TestTorch:
             assert graph[name].shape == (501,)
             assert graph[name].dtype == torch.float32
             np.testing.assert_allclose(graph[name].numpy(), values, atol=2e-5)
+
+    @pytest.mark.parametrize("method", ["none", "linear", "isotonic", "platt"])
+    def test_the_probability_of_good_is_in_the_graph_and_follows_from_the_raw_score(self, method):
+        x, y = with_good_ones()
+        calibration = RATING.fit_calibration(x, y, "regression", method)
+        assert Calibration.from_json(calibration.to_json()) == calibration
+        graph = RATING.graph_outputs(torch.from_numpy(x.astype(np.float32))[:, None], calibration, STARS, "regression")
+        plain = RATING.outputs_from_head(x, calibration, STARS, "regression")
+        assert list(graph) == list(plain) == ["raw_score", "ai_rating", "p_good"]
+        np.testing.assert_allclose(graph["p_good"].numpy(), plain["p_good"], atol=1e-4)
+        prediction, named = RATING.from_raw_score(float(plain["raw_score"][7]), STARS, "regression", calibration)
+        assert prediction == RATING.decode({k: v[7:8] for k, v in plain.items()}, STARS, "regression")[0]
+        assert named["p_good"] == pytest.approx(plain["p_good"][7])
 
     @pytest.mark.parametrize("head", ["regression", "binary"])
     def test_loss_falls_on_eight_items(self, head):
@@ -202,6 +223,44 @@ class TestCalibrationChoice:
     def test_linear_is_refused_for_logits(self):
         with pytest.raises(JudgementError, match="auto, none, platt, isotonic"):
             RATING.fit_calibration(np.zeros(3), np.zeros(3), "binary", "linear")
+
+
+class TestProbabilityOfGood:
+    def test_it_is_calibrated_on_rows_it_was_not_fitted_on(self):
+        x, y = with_good_ones()
+        calibration = RATING.fit_calibration(x[:300], y[:300], "regression", "auto")
+        p_good = RATING.outputs_from_head(x[300:], calibration, STARS, "regression")["p_good"]
+        assert p_good.mean() == pytest.approx((y[300:] >= 0.8).mean(), abs=0.05)
+        assert np.all(np.diff(p_good[np.argsort(x[300:])]) >= -1e-12)
+
+    def test_a_label_of_exactly_four_stars_is_good_though_encoded_in_float32(self):
+        encoded = RATING.encode(np.array([4.0] * 10 + [3.9] * 10), "regression").astype(np.float64)
+        outputs = np.r_[np.full(10, 0.9), np.full(10, 0.1)]
+        good = RATING.fit_calibration(outputs, encoded, "regression", "none").good
+        assert good is not None
+        assert good.n == 20
+        assert good.apply(np.array([0.9, 0.1])) == pytest.approx([11 / 12, 1 / 12], abs=0.01)  # Platt's prior
+
+    def test_with_too_few_good_rows_it_is_left_out_and_the_reason_said(self):
+        x, y = with_good_ones()
+        y = np.where(np.arange(600) < 591, np.minimum(y, 0.7), 0.9)
+        calibration = RATING.fit_calibration(x, y, "regression", "auto")
+        assert calibration.good is None
+        assert calibration.good_missing.startswith("9 of 600 held-out rows are good")
+        assert list(RATING.outputs_from_head(x, calibration, STARS, "regression")) == ["raw_score", "ai_rating"]
+        assert RATING.from_raw_score(0.5, STARS, "regression", calibration)[0].p_good is None
+
+    def test_a_calibration_written_before_there_was_one_is_read_as_it_was(self):
+        old = {
+            "method": "none",
+            "knots_x": [],
+            "knots_y": [],
+            "slope": 1.0,
+            "intercept": 0.0,
+            "n": 3,
+            "fitted_on": "val",
+        }
+        assert Calibration.from_json(old) == Calibration("none", n=3, fitted_on="val")
 
 
 class TestBaselines:
