@@ -198,6 +198,23 @@ def _row(cells: dict[str, str], where: str) -> ManifestRow:
     return ManifestRow(**values)
 
 
+def first_differences(before: Iterable[ManifestRow], now: Iterable[ManifestRow], limit: int = 5) -> list[str]:
+    """Where two manifests differ, a sentence a row, in order of snapshot: at most `limit`, then how many more."""
+    old, new = ({row.snapshot_id: row for row in rows} for rows in (before, now))
+    found = []
+    for snapshot_id in sorted({*old, *new}):
+        if snapshot_id not in new or snapshot_id not in old:
+            found.append(f"snapshot {snapshot_id} is missing {'now' if snapshot_id in old else 'in the recorded one'}")
+            continue
+        cells = [(column, getattr(old[snapshot_id], column), getattr(new[snapshot_id], column)) for column in COLUMNS]
+        changed = [f"{column} {_cell(was) or 'none'} -> {_cell(is_now) or 'none'}" for column, was, is_now in cells
+                   if was != is_now]  # fmt: skip
+        if changed:
+            found.append(f"snapshot {snapshot_id}: {', '.join(changed)}")
+    rest = len(found) - limit
+    return found[:limit] + ([f"and {rest} more rows"] if rest > 0 else [])
+
+
 def read_manifest(path: Path) -> list[ManifestRow]:
     """Read a manifest file.
 

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from ml.events import Progress, emit, finite, run_verb
-from ml.features.backbones import MEAN, STD, LoadedBackbone, load_backbone
+from ml.features.backbones import MEAN, STD, LoadedBackbone, downloaded_file, load_backbone
 from ml.images.decode import PREPROCESSING_VERSION
 from ml.images.store import FileStore
 from ml.judgements import judgement
@@ -47,7 +47,7 @@ from ml.training.learner import Fit, Learner
 from ml.training.loop import fit, make_deterministic
 from ml.training.outoffold import Calibrated, OutOfFold, calibrate, predict_out_of_fold, write_out_of_fold
 from ml.training.recipe import Recipe, RecipeError, make_recipe
-from ml.training.surroundings import code, libraries, machine
+from ml.training.surroundings import surroundings
 from ml.training.threshold import choose_threshold
 
 
@@ -87,7 +87,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     (out / TRAINING_FILE).unlink(missing_ok=True)
 
+    around = surroundings()
+    emit({"event": "surroundings", **around})
     backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
+    if backbone.source.kind == "imagenet":
+        emit({"event": "downloaded", "file": str(downloaded_file(recipe.backbone)), "sha256": backbone.source.sha256})
     notes = _notes(backbone, recipe)
     progress = Progress()
     needed = np.arange(len(items)) if method == "kfold" else pool
@@ -97,7 +101,7 @@ def train(
     if recipe.scale_low is not None and recipe.scale_high is not None:
         scale = Scale(recipe.scale_low, recipe.scale_high)
     identity = _identity(kind, recipe, scale, manifest_sha256(rows), backbone)
-    checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, libraries())
+    checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, around["libraries"])
     learner = Learner(kind, recipe, scale, items, inputs, backbone, checkpoints)
     fitted, calibrated, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
     calibration = calibrated.calibration
@@ -120,9 +124,7 @@ def train(
         "weights_source": asdict(backbone.source),
         "manifest_sha256": manifest_sha256(rows),
         "weights_sha256": weights_sha256,
-        "code": code(),
-        "libraries": libraries(),
-        "machine": machine(),
+        **around,
         "resumed_from": checkpoints.resumed_from,
         "notes": [*notes, *checkpoints.notes],
         "seconds": round(time.monotonic() - started, 3),

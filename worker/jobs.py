@@ -54,6 +54,7 @@ STAGES = {
     "export_onnx": "worker.stages.export_onnx:run",
     "evaluate": "worker.stages.evaluate:run",
     "register": "worker.stages.register:run",
+    "reproduce": "worker.stages.reproduce:run",
 }
 """Kind of job -> function `(JobContext) -> Finish`."""
 

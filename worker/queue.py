@@ -22,6 +22,7 @@ QUEUES = {
     "export_onnx": "train",
     "evaluate": "train",
     "register": "train",
+    "reproduce": "train",
 }
 """Kind of job -> queue that its workers read."""
 
@@ -152,6 +153,21 @@ def submit_training(
         session, "train", {"dataset_id": dataset_id}, run_id=run.id, idempotency_key=idempotency_key, priority=priority
     )
     return run, job
+
+
+def check_reproducible(session: Session, model_version: str) -> None:
+    """Refuse to reproduce what was not trained here from a dataset.
+
+    Raises:
+        NotFound: There is no such version.
+        Conflict: It was trained elsewhere, so neither its rows nor its recipe are here.
+    """
+    run = models.get_run(session, models.get_version(session, model_version).training_run_id)
+    if run.dataset_id is None or run.manifest_sha256 is None or run.artifact_path is None:
+        raise Conflict(
+            f"{model_version} was trained elsewhere and registered here: its rows and its recipe are not known, so it "
+            "can only be reproduced where it was trained"
+        )
 
 
 def _check_dataset(dataset: Dataset, kind: str, recipe: Recipe) -> None:

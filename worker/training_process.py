@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,15 +40,27 @@ MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError", "can't allocate memory", "Ca
 """What Python, torch and CUDA say in an error when an allocation was refused."""
 
 
-def _environment() -> dict[str, str]:
+FLAGS = (
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+    "OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+)  # fmt: skip
+"""Variables that choose vector instructions or threads, and with them the last digits; recorded with a training."""
+
+
+def present_flags() -> dict[str, str]:
+    """Those of `FLAGS` that are set here."""
+    return {name: os.environ[name] for name in FLAGS if name in os.environ}
+
+
+def _environment(flags: Mapping[str, str]) -> dict[str, str]:
     """The child's environment: no secrets but those of the store, one hash seed, no network of its own accord."""
     keep = {
         name: value
         for name, value in os.environ.items()
         if name in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_HOME")
-        or name.startswith(("AWS_", "CUDA_", "OMP_"))
+        or (name.startswith(("AWS_", "CUDA_", "OMP_")) and name not in FLAGS)
     }
-    return {**keep, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    return {**keep, **flags, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
 
 
 def run_verb(
@@ -58,11 +70,13 @@ def run_verb(
     log_file: Path,
     span: tuple[float, float] = (0.0, 1.0),
     on_event: Callable[[dict[str, Any]], None] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run `python -m module arguments` to its end and return the result it reports.
 
     Its progress is mapped into `span` of the job's; its stderr goes to `log_file`. `on_event` is called with every
     event in the calling thread, one after the other, before the next one is read; what it raises ends the process.
+    `flags` stand in for those of `FLAGS` that are set here; None leaves them as they are.
     When this returns or raises, the process and all that it started are gone.
 
     Raises:
@@ -82,7 +96,7 @@ def run_verb(
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=_environment(present_flags() if flags is None else flags),
             start_new_session=True,
         )
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, status
 
 from api.deps import ModelsDep, SessionDep
+from api.idempotency import IdempotencyKey, submit_once
 from api.keyed_route import KeyedRoute
 from api.schemas.fields import Text, VersionName
+from api.schemas.jobs import JobView
 from api.schemas.models import (
     ActivationView,
     ModelView,
@@ -22,8 +24,10 @@ from api.schemas.models import (
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.security import Caller, require
 from db.queries import evaluations, models
+from db.tables import Job
 from db.tables.access import Scope
 from ml.judgements import judgement
+from worker.queue import check_reproducible
 from worker.stages.promote import promote, roll_back
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=KeyedRoute)
@@ -91,3 +95,20 @@ def promote_model(
     force = body.force if body is not None else False
     activation = promote(session, model_version, force=force, by=f"key:{caller.name}")
     return {**activation.model_dump(), "pinned": serving.pinned}
+
+
+@router.post(
+    "/{model_version}/reproduce",
+    response_model=JobView,
+    status_code=status.HTTP_202_ACCEPTED,
+    dependencies=[require(Scope.TRAIN)],
+    summary="Reproduce a version",
+    responses={409: {"description": "It was trained elsewhere, so its rows and its recipe are not known here."}},
+)
+def reproduce_model(model_version: VersionName, session: SessionDep, idempotency_key: IdempotencyKey = None) -> Job:
+    """Rebuild the manifest from provenance, train again in a fresh process and compare. The job's result says which
+    promise holds: `identical`, `same-predictions` (within a thousandth of a rating) or `not-reproduced`, with figures,
+    and how what is installed differs from what was recorded. Nothing is registered.
+    """
+    check_reproducible(session, model_version)
+    return submit_once(session, "reproduce", {"model_version": model_version}, idempotency_key)

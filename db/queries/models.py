@@ -21,6 +21,7 @@ from db.tables import (
     ModelTrainingSnapshotRating,
     ModelVersion,
     SplitAssignment,
+    WebcamSnapshot,
 )
 
 BATCH = 1000
@@ -69,6 +70,16 @@ def list_datasets(
     if kind is not None:
         query = query.where(col(Dataset.kind) == kind)
     return page_rows(session, query, col(Dataset.id), cursor=cursor, limit=limit, newest_first=True)
+
+
+def dataset_candidates(session: Session, dataset_id: int) -> Sequence[tuple[DatasetRow, WebcamSnapshot]]:
+    """All rows of a dataset with their snapshots, in order of snapshot."""
+    return session.exec(
+        select(DatasetRow, WebcamSnapshot)
+        .join(WebcamSnapshot, col(WebcamSnapshot.id) == col(DatasetRow.snapshot_id))
+        .where(col(DatasetRow.dataset_id) == dataset_id)
+        .order_by(col(DatasetRow.snapshot_id))
+    ).all()
 
 
 def split_assignments(session: Session, kind: str) -> Sequence[SplitAssignment]:

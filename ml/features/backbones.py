@@ -210,9 +210,14 @@ def _file(weights: str) -> Path:
     return path
 
 
+def downloaded_file(name: str) -> Path:
+    """Where torchvision keeps the ImageNet weights of a backbone, once it has downloaded them."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(_NETWORKS[name].imagenet.url).rsplit("/", 1)[-1]
+
+
 def _download(name: str) -> Path:
     weights = _NETWORKS[name].imagenet
-    file_name = str(weights.url).rsplit("/", 1)[-1]
+    path = downloaded_file(name)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # torchvision's download waits for ever otherwise
     try:
@@ -220,11 +225,11 @@ def _download(name: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"the ImageNet weights of {name} could not be downloaded from {weights.url} ({error}). Fetch that file on "
-            f"a machine with network and give its path, weights=/path/{file_name}; or train without, weights=none"
+            f"a machine with network and give its path, weights=/path/{path.name}; or train without, weights=none"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
-    return Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    return path
 
 
 def _read_state(path: Path, data: bytes) -> dict[str, torch.Tensor]:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import httpx
 from sqlmodel import Session
 
+from db.queries import models
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, evaluation_report
+from tests.builders import NOON, make_version
 from tests.tiny_model import BRIGHT, DARK, YES, register_bundle
 
 
@@ -80,8 +82,31 @@ class TestModels:
         again = [client.post("/v1/models/tiny_bright/evaluations", headers=headers).json()["id"] for _ in range(2)]
         assert again[0] == again[1]
 
+    def test_a_reproduction_is_a_job_unless_the_model_is_from_elsewhere(
+        self, client: httpx.Client, session: Session
+    ) -> None:
+        sha256 = "a" * 64
+        dataset = models.add_dataset(
+            session, (), kind="rating", as_of=NOON, params={}, counts={}, manifest_sha256=sha256, artifact_key="d"
+        )
+        here = make_version(session)
+        run = models.get_run(session, here.training_run_id)
+        run.dataset_id, run.manifest_sha256 = dataset.id, sha256
+        run.artifact_path, run.artifact_sha256 = "runs/job-1/attempt-1", sha256
+        elsewhere = make_version(session)
+        session.commit()
+        url = f"/v1/models/{here.model_version}/reproduce"
+        answers = [client.post(url, headers={"Idempotency-Key": "proof"}) for _ in range(2)]
+        assert [each.status_code for each in answers] == [202, 202]
+        assert answers[0].json()["id"] == answers[1].json()["id"]
+        asked = {"model_version": here.model_version}
+        assert (answers[0].json()["kind"], answers[0].json()["params"]) == ("reproduce", asked)
+        refused = client.post(f"/v1/models/{elsewhere.model_version}/reproduce")
+        assert (refused.status_code, "trained elsewhere" in refused.json()["detail"]) == (409, True)
+
     def test_unknown_versions_and_kinds(self, client: httpx.Client) -> None:
-        for method, path in (("GET", ""), ("GET", "/evaluation"), ("POST", "/evaluations"), ("POST", "/promote")):
+        for method, path in (("GET", ""), ("GET", "/evaluation"), ("POST", "/evaluations"), ("POST", "/promote"),
+                             ("POST", "/reproduce")):  # fmt: skip
             assert client.request(method, f"/v1/models/nobody{path}").status_code == 404
         assert client.post("/v1/models/rollback", json={"kind": "mood"}).status_code == 422
         assert client.post("/v1/models/nobody/promote", json={"forse": True}).status_code == 422

@@ -19,7 +19,7 @@ class TestFrozen:
     def test_the_process_speaks_json_lines_that_end_with_done(self, trained):
         names = [event["event"] for event in trained.events]
         assert names[-1] == "done"
-        assert set(names[:-1]) <= {"progress", "epoch"}
+        assert set(names[:-1]) <= {"surroundings", "progress", "epoch"}
         fractions = [event["fraction"] for event in trained.events if event["event"] == "progress"]
         assert fractions == sorted(fractions)
         assert 0.0 <= fractions[0] <= fractions[-1] <= 1.0

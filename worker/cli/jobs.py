@@ -22,7 +22,7 @@ State = Annotated[
 ]  # fmt: skip
 JobKind = Annotated[
     str | None,
-    typer.Option("--kind", help="Only this kind of job: export_dataset, train, export_onnx, evaluate, register.",
+    typer.Option("--kind", help="Only this kind of job: export_dataset, train, export_onnx, evaluate, register, reproduce.",
                  metavar="KIND"),
 ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import data, doctor, jobs, keys, lists, models, scoring, services, training
+from worker.cli import data, doctor, jobs, keys, lists, models, reproducing, scoring, services, training
 from worker.cli.errors import MEANING, Ending
 from worker.cli.output import manner
 
@@ -105,6 +105,7 @@ app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
 app.command("export", rich_help_panel=LEARN)(data.export)
 app.command("train", rich_help_panel=LEARN)(training.train)
 app.command("evaluate", rich_help_panel=LEARN)(training.evaluate)
+app.command("reproduce", rich_help_panel=LEARN)(reproducing.reproduce)
 app.command("promote", rich_help_panel=SERVE)(models.promote)
 app.command("rollback", rich_help_panel=SERVE)(models.rollback)
 app.command("score", rich_help_panel=SERVE)(scoring.score)

@@ -22,12 +22,12 @@ from ml.training.recipe import Recipe
 from worker.checkpoints import StoredCheckpoints, attempt_name
 from worker.frozen import dataset_rows, manifest_key, read_active_manifest
 from worker.job_context import FenceLost, Finish, JobContext, JobFailed
-from worker.places import feature_cache, file_store, run_key, work_directory
+from worker.places import feature_cache, file_store, run_key, weights_key, work_directory
 from worker.queue import submit
 from worker.settings import worker_settings
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_dataset
-from worker.training_process import run_verb
+from worker.training_process import present_flags, run_verb
 
 RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "resumed_from", "notes", "seconds")
 WEIGHTS_SUFFIXES = (".safetensors", ".pth")
@@ -61,7 +61,7 @@ def run(context: JobContext) -> Finish:
          "--checkpoint-s", str(worker_settings().checkpoint_s)],
         directory / "train.log",
         (0.3, 1.0),
-        checkpoints.on_event,
+        lambda event: _on_event(event, checkpoints, store),
     )  # fmt: skip
     key = run_key(context.claim.job_id, context.claim.attempt)
     store.put_directory(out, key)
@@ -74,12 +74,19 @@ def run(context: JobContext) -> Finish:
         row.trained_at = datetime.now(UTC)
         row.artifact_path, row.artifact_sha256 = key, digest
         row.metrics = facts.get("val_metrics") or {}
-        row.params_json = {**row.params_json, "training": _facts_to_keep(facts)}
+        row.params_json = {**row.params_json, "training": {**_facts_to_keep(facts), "flags": present_flags()}}
         session.add(row)
         submit(session, "export_onnx", {}, parent_id=context.claim.job_id, run_id=run_id)
 
     shown = {key: result[key] for key in RESULT_FACTS if key in result}
     return Finish({"model_version": training.model_version, **shown}, effects)
+
+
+def _on_event(event: dict[str, Any], checkpoints: StoredCheckpoints, store: FileStore) -> None:
+    checkpoints.on_event(event)
+    if event.get("event") == "downloaded":
+        # A later training under the same weights, and the proof of this one, need no network then.
+        store.put_file(Path(event["file"]), weights_key(event["sha256"], Path(event["file"]).suffix))
 
 
 def _facts_to_keep(facts: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +127,7 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
         dataset = models.get_dataset(session, training.dataset_id)
     rows = dataset_rows(store, dataset)
     hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
+    exported = {row.snapshot_id for row in rows if row.split is not None}
     rows = with_hashes(drop_images(rows, failed), hashes)
     kept = [row for row in rows if row.split is not None]
     _check(training.kind, recipe.head, kept, rows)
@@ -133,11 +141,21 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
             raise FenceLost()
         row = models.get_run(session, training.id)
         row.manifest_sha256 = digest
-        row.params_json = {**row.params_json, "active_manifest": {"sha256": digest, "counts": summary(rows)}}
+        about = {"sha256": digest, "counts": summary(rows), "dropped": _dropped(rows, exported)}
+        row.params_json = {**row.params_json, "active_manifest": about}
         session.add(row)
         _write_provenance(session, training.id, kept, dataset.as_of)
     context.log(f"{len(kept)} rows in the active manifest, {len(rows) - len(kept)} excluded")
     return data
+
+
+def _dropped(rows: list[ManifestRow], exported: set[int]) -> dict[str, list[int]]:
+    """What this run left out of its dataset: reason -> snapshots."""
+    dropped: dict[str, list[int]] = {}
+    for row in rows:
+        if row.snapshot_id in exported and row.exclusion_reason is not None:
+            dropped.setdefault(row.exclusion_reason, []).append(row.snapshot_id)
+    return dropped
 
 
 def _check(kind: str, head: str, kept: list[ManifestRow], rows: list[ManifestRow]) -> None:
@@ -187,8 +205,8 @@ def resolve_weights(store: FileStore, weights: str, directory: Path) -> str:
         return weights
     digest = weights.removeprefix("sha256:")
     for suffix in WEIGHTS_SUFFIXES:
-        if store.has_file(f"weights/{digest}{suffix}"):
+        if store.has_file(weights_key(digest, suffix)):
             target = directory / f"weights{suffix}"
-            target.write_bytes(store.read_file(f"weights/{digest}{suffix}"))
+            target.write_bytes(store.read_file(weights_key(digest, suffix)))
             return str(target)
     raise JobFailed(f"the store has no weights {digest}: give the file once more with --set weights=/path/to/file.pth")
