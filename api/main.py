@@ -20,7 +20,19 @@ from api.logs import configure_logging
 from api.metrics import Metrics
 from api.pool import BoundedPool
 from api.request_context import RequestContext
-from api.routes import datasets, evaluations, jobs, keys, models, score, snapshots, system, training_runs, webcams
+from api.routes import (
+    datasets,
+    evaluations,
+    jobs,
+    keys,
+    models,
+    reports,
+    score,
+    snapshots,
+    system,
+    training_runs,
+    webcams,
+)
 from api.scoring import ScoringDesk
 from api.security import KeyCache
 from api.settings import ApiSettings, api_settings
@@ -72,7 +84,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         RequestContext, metrics=metrics, body_limit=settings.max_body_bytes,
         body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes}, refusals=refusals,
     )  # fmt: skip
-    for part in (score, webcams, snapshots, datasets, training_runs, models, evaluations, jobs, keys):
+    for part in (score, webcams, snapshots, datasets, training_runs, models, evaluations, reports, jobs, keys):
         app.include_router(part.router, responses=PROBLEMS)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)

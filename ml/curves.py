@@ -34,10 +34,12 @@ class WebcamFacts:
     source: str
     lat: float | None = None
     """Degrees north; None where unknown."""
+    title: str = ""
+    """What people call it; empty where nobody said."""
 
 
 def read_webcams(path: Path) -> dict[int, WebcamFacts]:
-    """Read a CSV `webcam_id, lat, lng, region, source`, one row a webcam; `lat` may be missing.
+    """Read a CSV `webcam_id, lat, lng, region, source`, one row a webcam; `lat` and `title` may be missing.
 
     Raises:
         ManifestError: The file is missing or damaged.
@@ -50,6 +52,7 @@ def read_webcams(path: Path) -> dict[int, WebcamFacts]:
                     row["region"],
                     row["source"],
                     float(row["lat"]) if row.get("lat") else None,
+                    row.get("title") or "",
                 )
                 for row in csv.DictReader(file)
             }

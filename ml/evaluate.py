@@ -1,7 +1,7 @@
-"""The verb `evaluate`: a bundle and a manifest in; report.json and predictions.csv out.
+"""The verb `evaluate`: a bundle and a manifest in; report.json, the same as a page, and predictions.csv out.
 
     python -m ml.evaluate --bundle BUNDLE_DIR --manifest manifest_full.csv --store URL --out REPORT_DIR
-        [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--cache DIR]
+        [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--dataset FILE] [--cache DIR]
 
 Method `test`: the bundle, exactly as it would be served, on the test rows. Method `kfold` (the run says which): the
 run's out-of-fold scores of all rows, and the bundle on what test rows there are. Beside it stand baselines fitted on
@@ -11,7 +11,6 @@ the rows that the model learned from, and the noise of the raters. report.json i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +21,14 @@ from ml.baselines import Baselines
 from ml.bundle import bundle_sha256
 from ml.curves import read_webcams
 from ml.evaluated import write_predictions
-from ml.events import Progress, finite, run_verb
+from ml.events import Progress, run_verb
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.manifest import ManifestError, manifest_sha256, read_manifest
 from ml.noise import read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
 from ml.report_content import parts_of, report_content
+from ml.report_files import PREDICTIONS_FILE, complete, read_dataset, write_report
 from ml.scored_rows import (
     KFOLD,
     TEST,
@@ -42,8 +42,6 @@ from ml.scored_rows import (
     with_target,
 )
 
-REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"
-
 
 def evaluate(
     bundle: Path,
@@ -56,6 +54,7 @@ def evaluate(
     webcams: Path | None = None,
     ratings: Path | None = None,
     cache: Path | None = None,
+    dataset: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle and write its report; returns the headline as the verb's result.
 
@@ -70,6 +69,7 @@ def evaluate(
         webcams: CSV of where webcams are; without it there are no slices by region, and no baseline knows the sun.
         ratings: CSV of the raw verdicts behind the labels; without it the noise of the raters is unknown.
         cache: directory of cached hand-made features; without it they are computed anew.
+        dataset: JSON file with `id` and `as_of` of the dataset; without it the data card does not name one.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -78,7 +78,7 @@ def evaluate(
     progress = Progress()
     scorer = Scorer.load(bundle, threads=num_threads())
     judgement, head = scorer.judgement, scorer.bundle.head
-    store = FileStore(store_url)
+    store, known_as = FileStore(store_url), read_dataset(dataset)
     full = read_manifest(manifest)
     method = method_of(run)
     kept = [with_target(row, judgement, head) for row in full if row.split is not None]
@@ -113,11 +113,12 @@ def evaluate(
     notes.insert(1, content["noise"]["sentence"])
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
+    main = parts[content["headline"]]
+    complete(content, scorer, main, full, votes, facts, run, known_as)
     reports.validate(content)
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / PREDICTIONS_FILE, scorer.bundle.outputs, tested, folded)
-    text = json.dumps(finite(content), indent=2, sort_keys=True, allow_nan=False)
-    (out / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    write_report(out, content, main, store)
     headline = content["subsets"][content["headline"]]
     return {key: content[key] for key in ("model_version", "method", "headline", "primary", "skill", "notes")} | {
         "n": headline["n"], "n_groups": headline["n_groups"], "rows": headline["rows"],
@@ -133,8 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", required=True, help="address of the image store")
     parser.add_argument("--out", required=True, type=Path, help="directory of the report")
     parser.add_argument("--active", type=Path, help="bundle of the active model, measured on the same rows")
-    parser.add_argument("--webcams", type=Path, help="CSV webcam_id, lat, lng, region, source")
+    parser.add_argument("--webcams", type=Path, help="CSV webcam_id, lat, lng, region, source, title")
     parser.add_argument("--ratings", type=Path, help="CSV snapshot_id, rater, rating, verdict, label_source")
+    parser.add_argument("--dataset", type=Path, help="JSON file with id and as_of of the dataset")
     parser.add_argument("--cache", type=Path, help="directory of cached features")
     parser.add_argument("--replicates", type=int, default=reports.REPLICATES, help="bootstrap replicates")
     given = parser.parse_args(arguments)
@@ -150,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.webcams,
             given.ratings,
             given.cache,
+            given.dataset,
         )
     )
 

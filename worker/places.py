@@ -40,6 +40,13 @@ def bundle_cache() -> Path:
     return directory
 
 
+def report_cache() -> Path:
+    """Where reports from a remote store are kept."""
+    directory = state_settings().resolved_data_dir / "reports"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
 def dataset_key(manifest_sha256: str) -> str:
     """Store key of a dataset's files."""
     return f"datasets/{manifest_sha256}"

@@ -70,7 +70,7 @@ def get_evaluation(
     if_none_match: IfNoneMatch = None,
 ) -> Any:
     """One evaluation of a version with its report, which never changes."""
-    evaluation = evaluations.get_evaluation(session, model_version, evaluation_id)
+    evaluation = evaluations.get_evaluation(session, evaluation_id, model_version=model_version)
     return _answer(evaluation, response, if_none_match, FOR_EVER)
 
 

@@ -38,9 +38,10 @@ def list_evaluations(
     return page_rows(session, query, col(Evaluation.id), cursor=cursor, limit=limit, newest_first=True)
 
 
-def get_evaluation(session: Session, model_version: str, evaluation_id: int) -> Evaluation:
-    """The report of this id, or NotFound where there is none or it is of another version."""
+def get_evaluation(session: Session, evaluation_id: int, *, model_version: str | None = None) -> Evaluation:
+    """The report of this id; NotFound where there is none, or it is not of the version that is named."""
     row = session.get(Evaluation, evaluation_id)
-    if row is None or row.model_version != model_version:
-        raise NotFound(what=f"evaluation of {model_version} with the id", key=evaluation_id)
+    if row is None or model_version not in (None, row.model_version):
+        what = "evaluation" if model_version is None else f"evaluation of {model_version} with the id"
+        raise NotFound(what=what, key=evaluation_id)
     return row

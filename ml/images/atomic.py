@@ -36,6 +36,16 @@ def write_once(final: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_over(final: Path, data: bytes) -> None:
+    """Make a file appear whole in place of what has its name, which stays as it is when this fails."""
+    part = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        write_flushed(part, data)
+        os.replace(part, final)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def rename_directory(part: Path, final: Path) -> None:
     """Give a finished directory its name; FileExistsError if the name is taken by anything but an empty directory."""
     for folder in [part, *(path for path in part.rglob("*") if path.is_dir())]:

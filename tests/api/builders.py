@@ -14,6 +14,7 @@ from sqlmodel import Session, select
 from db.engine import session_scope
 from db.queries import evaluations
 from db.tables import ModelVersion
+from ml.images.store import FileStore
 from tests.tiny_model import picture
 
 
@@ -54,10 +55,19 @@ def evaluation_report(better: bool) -> dict[str, Any]:
     return {"headline": "not seen", "primary": primary, "subsets": {"not seen": subset}}
 
 
-def evaluate(version: ModelVersion, better: bool) -> int | None:
+def evaluate(version: ModelVersion, better: bool, artifact_key: str = "reports/x") -> int | None:
     with session_scope() as session:
         row = evaluations.add_evaluation(
             session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64, method="test",
-            report=evaluation_report(better), artifact_key="reports/x",
+            report=evaluation_report(better), artifact_key=artifact_key,
         )  # fmt: skip
     return row.id
+
+
+def store_report(store: FileStore, folder: Path, key: str = "reports/x") -> dict[str, bytes]:
+    """Files as an evaluation leaves them; returns what they hold."""
+    files = {"report.html": b"<!DOCTYPE html><title>v\xc3\xa9</title>", "report.json": b'{"headline": "not seen"}\n'}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    store.put_directory(folder, key)
+    return files

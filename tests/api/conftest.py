@@ -11,14 +11,14 @@ from db.engine import session_scope
 from db.queries import jobs, models
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
-from tests.api.builders import evaluate
+from tests.api.builders import evaluate, store_report
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
 from worker.stages.export_dataset import export_dataset
 
 
 @pytest.fixture(scope="module")
-def world(database: str, store: FileStore) -> dict[str, str]:
+def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """One of everything, so that the ids of the examples mean something."""
     with session_scope() as session:
         bright, dark = (register_bundle(session, store, each) for each in (BRIGHT, DARK))
@@ -32,6 +32,7 @@ def world(database: str, store: FileStore) -> dict[str, str]:
         jobs.cancel_job(session, job.id)  # a stream of a final job ends at once
         assert run is not None
         ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id}
+    store_report(store, tmp_path_factory.mktemp("report"))
     ids["evaluation_id"] = evaluate(spare, better=True)
     return {
         **{key: str(value) for key, value in ids.items()},

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import data, doctor, jobs, keys, lists, models, reproducing, scoring, services, training
+from worker.cli import data, doctor, jobs, keys, lists, models, reports, reproducing, scoring, services, training
 from worker.cli.errors import MEANING, Ending
 from worker.cli.output import manner
 
@@ -112,6 +112,7 @@ app.command("score", rich_help_panel=SERVE)(scoring.score)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
 app.command("models", rich_help_panel=LOOK)(lists.list_models)
 app.command("runs", rich_help_panel=LOOK)(lists.list_runs)
+app.command("report", rich_help_panel=LOOK)(reports.report)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC
 from pathlib import Path
 
 from sqlmodel import Session
@@ -44,6 +45,7 @@ def run(context: JobContext) -> Finish:
     manifest.write_bytes(manifest_bytes(rows))
     _write_webcams(directory / "webcams.csv", rows)
     _write_ratings(directory / "ratings.csv", rows, dataset_id)
+    _write_dataset(directory / "dataset.json", dataset_id)
     out = directory / "report"
     out.mkdir(exist_ok=True)
     run_verb(
@@ -90,6 +92,8 @@ def _arguments(
     arguments += ["--webcams", str(directory / "webcams.csv"), "--cache", str(feature_cache())]
     if (directory / "ratings.csv").exists():
         arguments += ["--ratings", str(directory / "ratings.csv")]
+    if (directory / "dataset.json").exists():
+        arguments += ["--dataset", str(directory / "dataset.json")]
     if training.artifact_path is not None and not fresh:
         arguments += ["--run", str(fetch_run(store, training, directory / "run"))]
     if active is not None:
@@ -103,8 +107,10 @@ def _write_webcams(path: Path, rows: list[ManifestRow]) -> None:
         facts = webcams.webcam_facts(session, sorted({row.webcam_id for row in rows}))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("webcam_id", "lat", "lng", "region", "source"))
-        writer.writerows((one.id, _cell(one.lat), _cell(one.lng), one.region or "", one.source) for one in facts)
+        writer.writerow(("webcam_id", "lat", "lng", "region", "source", "title"))
+        writer.writerows(
+            (one.id, _cell(one.lat), _cell(one.lng), one.region or "", one.source, one.title or "") for one in facts
+        )
 
 
 def _cell(number: float | None) -> float | str:
@@ -129,6 +135,15 @@ def _write_ratings(path: Path, rows: list[ManifestRow], dataset_id: int | None) 
             if one.snapshot_id in kept:
                 verdict = SUNSET if one.is_sunset_verdict else NOT_A_SUNSET
                 writer.writerow((one.snapshot_id, one.user_session_id, _cell(one.rating), verdict, one.label_source))
+
+
+def _write_dataset(path: Path, dataset_id: int | None) -> None:
+    """Which dataset the rows were frozen as, for the data card; no file where there is none."""
+    if dataset_id is None:
+        return
+    with session_scope() as session:
+        as_of = models.get_dataset(session, dataset_id).as_of
+    path.write_text(json.dumps({"id": dataset_id, "as_of": as_of.astimezone(UTC).isoformat()}), encoding="utf-8")
 
 
 def _fresh_rows(

@@ -1,0 +1,71 @@
+"""A report's verdict: the questions that decide whether a model may be believed, each answered in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+GOOD, BAD, CAUTION = "good", "bad", "caution"
+"""How an answer is to be taken; pages show it by a sign and a word, never by colour alone."""
+YES, NO, UNKNOWN = "yes", "no", "unknown"
+
+
+def verdict(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Questions with `answer` (yes, no, unknown), `taken` (good, bad, caution) and the figures in `words`.
+
+    Args:
+        content: a report with `subsets`, `headline`, `skill` and `noise`; what else it knows is asked too.
+    """
+    table = content["subsets"][content["headline"]]
+    found = [_skill(content, table)]
+    if content.get("active_version"):
+        found.append(_active(content, table))
+    found += [_enough(table), _floor(content)]
+    return found
+
+
+def _answer(question: str, answer: str, taken: str, words: str) -> dict[str, str]:
+    return {"question": question, "answer": answer, "taken": taken, "words": words}
+
+
+def _skill(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:
+    skill, question = table["skill"], "Better than the best baseline?"
+    words = content["skill"]["sentence"]
+    if skill["value"] is None:
+        return _answer(question, UNKNOWN, CAUTION, words)
+    return _answer(question, YES, GOOD, words) if skill["certain"] else _answer(question, NO, BAD, words)
+
+
+def _active(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:
+    active, metric = content["active_version"], content["primary"]["name"]
+    question = f"At least as good as the active {active}?"
+    found = next((each for each in table["comparisons"] if each["against"] == active), None)
+    if found is None or found["difference"] is None:
+        return _answer(question, UNKNOWN, CAUTION, "on these rows the two cannot be compared fairly; see the notes")
+    low, high = found["interval"]
+    where = f"the {content['subsets'][found['subset']]['n']} test rows" if "subset" in found else f"{table['n']} rows"
+    words = f"difference in {metric} {found['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, on {where}"
+    if found["certain"]:
+        return _answer(question, YES, GOOD, f"{words}: better beyond its interval")
+    if found["better"]:
+        return _answer(question, YES, CAUTION, f"{words}: no worse, and not better beyond its interval")
+    return _answer(question, NO, BAD, words)
+
+
+def _enough(table: Mapping[str, Any]) -> dict[str, str]:
+    question = "Enough rows to believe it?"
+    if table.get("insufficient"):
+        return _answer(question, NO, BAD, f"insufficient: {table['insufficient']}")
+    return _answer(question, YES, GOOD, f"{table['n']} rows in {table['n_groups']} groups, which are drawn whole")
+
+
+def _floor(content: Mapping[str, Any]) -> dict[str, str]:
+    question = "Within what the raters' noise allows?"
+    noise = content.get("noise") or {}
+    words = str(noise.get("sentence") or "the noise of the raters was not estimated")
+    floor = (noise.get("subsets") or {}).get(content["headline"]) if noise.get("known") else None
+    if floor is None:
+        return _answer(question, UNKNOWN, CAUTION, words)
+    if floor["better_than_floor"]:
+        return _answer(question, NO, BAD, words)
+    return _answer(question, YES, GOOD, words)

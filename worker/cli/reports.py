@@ -1,0 +1,55 @@
+"""The command that brings an evaluation's page to whoever wants to look at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.options import Json, VersionArgument
+
+
+def report(
+    model_version: VersionArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the page to this file, in place of what is there; default: only say where it is.", metavar="FILE.html"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say where the page of a version's last evaluation is, or write it to a file.
+
+    The page needs nothing else: mail it, print it, open it without a network. --json prints the same as JSON.
+
+    Examples:
+    afterglow report sunset_v2_2026_02_12
+    afterglow report sunset_v2_2026_02_12 --out report.html
+    """
+    from db.engine import session_scope
+    from db.errors import NotFound
+    from db.queries import evaluations, models
+    from ml.images.atomic import write_over
+    from worker.cli.errors import WrongInput
+    from worker.cli.output import console, print_json
+    from worker.places import file_store, report_cache
+    from worker.services import running_services
+
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise WrongInput(f"--out {out} cannot be written: give the name of a file in a folder that exists")
+    again = f"`afterglow evaluate {model_version}` makes one"
+    with running_services(), session_scope() as session:
+        models.get_version(session, model_version)
+        evaluation = evaluations.latest_evaluation(session, model_version)
+        if evaluation is None:
+            raise NotFound(f"{model_version} has no evaluation yet: {again}")
+        found = file_store().fetch_directory(evaluation.artifact_key, report_cache() / f"evaluation-{evaluation.id}")
+        page, content = found / "report.html", evaluation.report
+    if not page.is_file():
+        raise NotFound(f"the last evaluation of {model_version} is older than its pages: {again}")
+    if out is not None:
+        write_over(out, page.read_bytes())
+    if as_json:
+        print_json(content)
+    else:
+        console.print(str(out or page), markup=False)
