@@ -172,6 +172,7 @@ def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str
         "best_epoch": known.get("best_epoch"),
         "code": known.get("code"),
         "libraries": known.get("libraries"),
+        "machine": known.get("machine"),
         "threads": known.get("threads"),
         "seed": known.get("seed"),
         "parity": bundle.parity or None,

@@ -32,6 +32,7 @@ SUBSETS = {
 }
 """Name of a table -> what its rows are."""
 SLICES = {"phase": "Phase", "local_hour": "Local solar time", "region": "Region", "source": "Source of the webcam"}
+HELD_OUT = {"val": "validation rows", "oof": "out of fold"}
 ROLES = {MODEL: "model", BASELINE: "baseline", ACTIVE: "active model"}
 SIGNS = {"good": "✓", "bad": "✗", "caution": "?"}
 UNDEFINED = "-"
@@ -62,6 +63,7 @@ def report_page(content: Mapping[str, Any], points: np.ndarray, thumbnails: Mapp
             max_raters=MAX_RATERS,
             subsets=SUBSETS,
             slices=SLICES,
+            held_out=HELD_OUT,
             roles=ROLES,
             signs=SIGNS,
         )

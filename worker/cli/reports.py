@@ -14,7 +14,11 @@ def report(
     model_version: VersionArgument,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the page to this file, in place of what is there; default: only say where it is.", metavar="FILE.html"),
+        typer.Option(
+            "--out",
+            help="Write the page to this file, in place of what is there; default: only say where it is.",
+            metavar="FILE.html",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
