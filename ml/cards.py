@@ -204,7 +204,12 @@ def _backbone_weights(source: Mapping[str, Any] | None) -> dict[str, Any]:
 def how_to_reproduce(card: Mapping[str, Any], data: Mapping[str, Any], method: str) -> list[dict[str, str]]:
     """What to run, in order: `what` it does, and the `command`. Texts from elsewhere are quoted for the shell."""
     version, recipe = str(card["model_version"]), card["recipe"]
-    steps = []
+    steps = [
+        {
+            "what": "Rebuild the rows from provenance, train again in a fresh process, export, and compare with this version.",
+            "command": f"afterglow reproduce {shlex.quote(version)}",
+        }
+    ]
     dataset = (data["dataset"] or {}).get("id")
     if dataset is not None:
         chosen = " ".join(f"--set {shlex.quote(f'{key}={_yaml(value)}')}" for key, value in sorted(recipe.items()))

@@ -108,7 +108,8 @@ class TestHowToReproduce:
 
     def test_texts_from_elsewhere_are_quoted_for_the_shell(self):
         steps = how_to_reproduce(self.CARD, {"dataset": {"id": 3, "as_of": "x"}}, "test")
-        words = shlex.split(steps[0]["command"])
+        assert steps[0]["command"] == "afterglow reproduce v1"
+        words = shlex.split(steps[1]["command"])
         assert words[:5] == ["afterglow", "train", "rating", "--dataset", "3"]
         assert words[words.index("weights=a b; rm -rf /") - 1] == "--set"
         assert "scale_low=null" in words
