@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 44, 34, 48
+WIDTH, HEIGHT = 640, 370
+LEFT, RIGHT, TOP, BOTTOM = 64, 44, 44, 48
+NAME_Y, LEGEND_Y = 16, 12
 ROW_PX = 30
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -142,7 +143,7 @@ def frame(x: Axis, y: Axis, x_name: str, y_name: str, percent_x: bool = False, p
         parts.append(text(x.at(value), y.start + 19, _tick(value, percent_x), "middle"))
     parts.append(line(x.start, y.start, x.end, y.start, "axis"))
     parts.append(text((x.start + x.end) / 2, y.start + 38, x_name, "middle", "name"))
-    parts.append(text(x.start - LEFT + 4, TOP - 18, y_name, "start", "name"))
+    parts.append(text(x.start - LEFT + 4, NAME_Y, y_name, "start", "name"))
     return parts
 
 
@@ -150,7 +151,7 @@ def _tick(value: float, percent: bool) -> str:
     return f"{number(100 * value)} %" if percent else number(value, 2)
 
 
-def legend(entries: Sequence[tuple[str, str]], right: float = WIDTH - RIGHT, y: float = TOP - 22) -> list[str]:
+def legend(entries: Sequence[tuple[str, str]], right: float = WIDTH - RIGHT, y: float = LEGEND_Y) -> list[str]:
     """Signs and names in one row that ends at `right`; an entry is (drawing of a sign at 0, name)."""
     parts: list[str] = []
     place = right
@@ -219,7 +220,7 @@ def intervals_plot(
         at = x.at(reference[0])
         side = "end" if at > (x.start + x.end) / 2 else "start"
         parts += [line(at, TOP - 8, at, bottom, "line dashed"),
-                  text(at + (-6 if side == "end" else 6), TOP - 12, reference[1], side)]  # fmt: skip
+                  text(at + (-6 if side == "end" else 6), TOP - 14, reference[1], side)]  # fmt: skip
     for place, row in enumerate(rows):
         y = TOP + ROW_PX * place + ROW_PX / 2
         css = "name" if row.mark == "disc" else ""
@@ -233,7 +234,7 @@ def intervals_plot(
 
 def bars_plot(title: str, description: str, bars: Sequence[tuple[str, int]], names: tuple[str, str]) -> Markup:
     """Upright bars with their counts above and their names below; half a page wide."""
-    width, height = 500, 220
+    width, height = 500, 230
     most = max((count for _, count in bars), default=0) or 1
     x, y = Axis(0.0, float(max(len(bars), 1)), 20, width - 20), Axis(0.0, most * 1.12, height - BOTTOM, TOP)
     parts = [line(x.start, y.start, x.end, y.start, "axis")]
@@ -244,7 +245,7 @@ def bars_plot(title: str, description: str, bars: Sequence[tuple[str, int]], nam
         parts += [series(name, drawn), text(middle, y.at(count) - 5, count, "middle"),
                   text(middle, y.start + 18, name, "middle")]  # fmt: skip
     parts += [text((x.start + x.end) / 2, y.start + 38, names[0], "middle", "name"),
-              text(4, TOP - 18, names[1], "start", "name")]  # fmt: skip
+              text(4, NAME_Y, names[1], "start", "name")]  # fmt: skip
     return figure(title, description, parts, height, width)
 
 

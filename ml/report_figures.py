@@ -31,7 +31,8 @@ def all_figures(report: Mapping[str, Any], points: np.ndarray) -> dict[str, Mark
     return {
         "headline": _headline(report),
         "sweep": _sweep(report),
-        "calibration": _calibration(report, bounds),
+        "calibration": _calibration("Calibration", report.get("calibration_table"), bounds),
+        "calibration_good": _calibration("Calibration of the probability of good", _good_buckets(report), (0.0, 1.0)),
         "predicted": _predicted(points, bounds),
         "residuals": _residuals(report),
         "labels": _labels(report),
@@ -99,7 +100,7 @@ def _sweep(report: Mapping[str, Any]) -> Markup | None:
     at = axes[0].at(confusion["threshold"])
     chosen = [
         plots.line(at, axes[1].start, at, axes[1].end, "line dotted"),
-        plots.text(at + 5, axes[1].start - 8, f"threshold {confusion['threshold']:g}"),
+        plots.text(at, axes[1].end - 5, f"threshold {confusion['threshold']:.3g}", "middle"),
     ]
     lines = [Line("precision", kept["precision"], "disc"), Line("recall", kept["recall"], "square", "dashed")]
     return plots.lines_plot(
@@ -119,8 +120,15 @@ def _diagonal(axes: tuple[plots.Axis, plots.Axis]) -> str:
     return plots.line(x.at(x.low), y.at(x.low), x.at(x.high), y.at(x.high), "line dashed light")
 
 
-def _calibration(report: Mapping[str, Any], bounds: Sequence[float] | None) -> Markup | None:
-    table = report.get("calibration_table")
+def _good_buckets(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """Buckets of the probability of good, where it is an output beside the score."""
+    good = (report.get("calibration") or {}).get("p_good")
+    return good["buckets"] if good else None
+
+
+def _calibration(
+    title: str, table: Sequence[Mapping[str, Any]] | None, bounds: Sequence[float] | None
+) -> Markup | None:
     if not table or not bounds:
         return None
     axes = plots.plain_axes((bounds[0], bounds[1]), (bounds[0], bounds[1]))
@@ -129,14 +137,12 @@ def _calibration(report: Mapping[str, Any], bounds: Sequence[float] | None) -> M
         plots.text(axes[0].at(a) + 8, min(axes[1].at(b) + 14, axes[1].start - 5), f"n {each['n']}", css="small")
         for (a, b), each in zip(points, table, strict=True)
     ]
-    spread = [each.get("interval") or each.get("mean_label_interval") for each in table]
-    mine = Line("mean label of a bucket", points, "disc", "solid", [tuple(each) if each else None for each in spread])
+    spread = [tuple(each["interval"]) if each.get("interval") else None for each in table]
+    mine = Line("mean label of a bucket, 95 %", points, "disc", "solid", spread)
     equal = Line("label = score", [], "none", "dashed")
-    return plots.lines_plot(
-        "Calibration",
-        "; ".join(f"score {a:.2f}, label {b:.2f}, n {each['n']}" for (a, b), each in zip(points, table, strict=True)),
-        [mine, equal], axes, ("mean score of a bucket", "mean label"), [_diagonal(axes), *counts],
-    )  # fmt: skip
+    said = "; ".join(f"score {a:.2f}, label {b:.2f}, n {each['n']}" for (a, b), each in zip(points, table, strict=True))
+    names = ("mean score of a bucket", "mean label")
+    return plots.lines_plot(title, said, [mine, equal], axes, names, [_diagonal(axes), *counts])
 
 
 def _predicted(points: np.ndarray, bounds: Sequence[float] | None) -> Markup | None:
