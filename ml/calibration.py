@@ -65,6 +65,12 @@ class Calibration:
             return np.clip(np.interp(x, self.knots_x, self.knots_y), 0.0, 1.0)
         return np.clip(x, 0.0, 1.0)
 
+    def inverse(self, score: float) -> float:
+        """The value that `platt` maps to this score, which lies between 0 and 1."""
+        assert self.method == "platt"
+        inside = min(max(score, 1e-12), 1.0 - 1e-12)
+        return float((np.log(inside) - np.log1p(-inside) - self.intercept) / self.slope)
+
 
 def knot_form(calibration: Calibration) -> tuple[float, float, float, list[tuple[float, float]]]:
     """A piecewise-linear calibration as `(k0, y0, s0, [(k_j, ds_j)])`, for graphs without lookups.

@@ -1,4 +1,4 @@
-"""What a report shows beside its tables: slices, calibration by bucket, confusion and threshold sweep.
+"""What a report shows beside its tables: slices, confusion and threshold sweep.
 
 Scores and targets, float (N,), are on the scale of the kind's targets.
 """
@@ -18,8 +18,8 @@ from ml import metrics
 from ml.bundle import Bundle
 from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow
+from ml.thresholds import GOOD_OUTPUT
 
-NUM_BUCKETS = 10
 SWEEP_STEPS = 20
 HOURS_A_BUCKET = 3
 
@@ -98,49 +98,43 @@ def score_of_raw(judgement: Judgement, bundle: Bundle, raw: float) -> float:
     return float(judgement.scores({name: np.array([value]) for name, value in outputs.items()}, bundle.head)[0])
 
 
-def calibration_table(
-    judgement: Judgement, bundle: Bundle, scores: np.ndarray, targets: np.ndarray
-) -> list[dict[str, Any]]:
-    """Ten buckets of the score with `n`, mean score and mean label; empty buckets are left out."""
-    edges = [score_of_raw(judgement, bundle, step / NUM_BUCKETS) for step in range(NUM_BUCKETS + 1)]
-    bucket = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, NUM_BUCKETS - 1)
-    return [
-        {
-            "low": edges[number],
-            "high": edges[number + 1],
-            "n": int((bucket == number).sum()),
-            "mean_score": float(scores[bucket == number].mean()),
-            "mean_label": float(targets[bucket == number].mean()),
-        }
-        for number in range(NUM_BUCKETS)
-        if (bucket == number).any()
-    ]
+def threshold_score(judgement: Judgement, bundle: Bundle) -> float:
+    """The bundle's threshold as a score on the targets' scale, whichever output it is a threshold on."""
+    policy, good = bundle.threshold_policy, bundle.fitted_calibration.good
+    low, high = (float(bound) for bound in policy["scale"])
+    share = (float(policy["threshold"]) - low) / (high - low)
+    if policy["on"] == GOOD_OUTPUT and good is not None:
+        share = min(max(good.inverse(share), 0.0), 1.0)
+    return score_of_raw(judgement, bundle, share)
+
+
+def passed(judgement: Judgement, bundle: Bundle, scores: np.ndarray, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which rows pass the bundle's threshold, bool (N,): by the named output if it is there, else by the score."""
+    on = bundle.threshold_policy["on"]
+    if on in outputs:
+        return np.asarray(outputs[on]) >= float(bundle.threshold_policy["threshold"])
+    return np.asarray(scores) >= threshold_score(judgement, bundle)
 
 
 def classification(
-    judgement: Judgement, bundle: Bundle, rows: Sequence[ManifestRow], scores: np.ndarray, targets: np.ndarray
+    judgement: Judgement, bundle: Bundle, rows: Sequence[ManifestRow], scores: np.ndarray, passes: np.ndarray
 ) -> dict[str, Any]:
-    """`confusion` at the bundle's threshold, `threshold_sweep`, and `ece` where scores are probabilities.
+    """`confusion` of what `passes` the bundle's threshold, bool (N,), and `threshold_sweep` over scores.
 
-    All null where the kind does not know what is good.
+    `threshold` is on the scale of the scores in both. Null where the kind does not know what is good.
     """
     if any(row.is_good is None for row in rows):
-        return {"confusion": None, "threshold_sweep": None, "ece": None}
+        return {"confusion": None, "threshold_sweep": None}
     positive = np.array([bool(row.is_good) for row in rows])
-    policy = bundle.threshold_policy
-    low, high = (float(bound) for bound in policy["scale"])
-    threshold = score_of_raw(judgement, bundle, (float(policy["threshold"]) - low) / (high - low))
     sweep = [score_of_raw(judgement, bundle, step / SWEEP_STEPS) for step in range(1, SWEEP_STEPS)]
-    binary = bool(np.isin(targets, (0.0, 1.0)).all()) and score_of_raw(judgement, bundle, 1.0) == 1.0
     return {
-        "confusion": _decisions(scores, positive, threshold),
-        "threshold_sweep": [_decisions(scores, positive, each) for each in sweep],
-        "ece": metrics.expected_calibration_error(scores, positive) if binary else None,
+        "confusion": _decisions(passes, positive, threshold_score(judgement, bundle)),
+        "threshold_sweep": [_decisions(scores >= each, positive, each) for each in sweep],
     }
 
 
-def _decisions(scores: np.ndarray, positive: np.ndarray, threshold: float) -> dict[str, Any]:
-    found = metrics.decisions(scores >= threshold, positive, metrics.once(len(scores)))
+def _decisions(passes: np.ndarray, positive: np.ndarray, threshold: float) -> dict[str, Any]:
+    found = metrics.decisions(passes, positive, metrics.once(len(passes)))
     counts = ("true_positive", "false_positive", "false_negative", "true_negative")
     numbers = {name: int(values[0]) if name in counts else float(values[0]) for name, values in found.items()}
-    return {"threshold": threshold, "n": len(scores), **numbers}
+    return {"threshold": threshold, "n": len(passes), **numbers}

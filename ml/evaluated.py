@@ -22,7 +22,7 @@ class Evaluated:
     rows: list[ManifestRow]
     entries: list[reports.Scores]
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    """The bundle's named outputs, each (N,); empty where it was not run."""
+    """The model's named outputs behind its scores, each (N,); empty where they are not known."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -43,7 +43,7 @@ class Evaluated:
             if knows is None or knows.any():  # the mean of a webcam is none where no row's webcam was seen
                 scores = each.scores[chosen]
                 entries.append(reports.Scores(each.name, each.role, scores, each.remark, each.detail, knows))
-        return Evaluated(rows, entries)
+        return Evaluated(rows, entries, {name: values[chosen] for name, values in self.outputs.items()})
 
     def table(self, judgement: Judgement, head: str, replicates: int) -> dict[str, Any]:
         """The table of these rows."""

@@ -174,18 +174,6 @@ def log_loss(probabilities: np.ndarray, positive: np.ndarray, weights: np.ndarra
     return _mean(-np.where(positive, np.log(p), np.log1p(-p)), weights)
 
 
-def expected_calibration_error(probabilities: np.ndarray, positive: np.ndarray, num_buckets: int = 10) -> float:
-    """Mean distance between predicted and observed rate over equal-width buckets, weighted by their rows; NaN if empty.
-
-    Source: Naeini, Cooper and Hauskrecht 2015.
-    """
-    if len(probabilities) == 0:
-        return float("nan")
-    bucket = np.minimum((probabilities * num_buckets).astype(int), num_buckets - 1)
-    gaps = [abs(probabilities[bucket == b].sum() - positive[bucket == b].sum()) for b in range(num_buckets)]
-    return float(np.sum(gaps) / len(probabilities))
-
-
 def wilson(successes: np.ndarray | float, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % interval, low and high, of a share `successes / n` of independent rows; 0 to 1 where n is 0.
 

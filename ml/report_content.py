@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ml import report as reports
-from ml.curves import WebcamFacts, calibration_table, classification, slices
+from ml.calibration_report import calibration_content
+from ml.curves import WebcamFacts, classification, passed, slices
 from ml.evaluated import Evaluated
 from ml.inference import Scorer
+from ml.threshold_fit import achieved
 
 OUT_OF_FOLD = "out_of_fold"
 SLICE_REPLICATES = 500
@@ -39,7 +41,10 @@ def report_content(
     notes: list[str],
     webcams: dict[int, WebcamFacts],
 ) -> dict[str, Any]:
-    """Tables, slices, calibration and decisions of a report; appends to `notes`, with the headline's sentence first."""
+    """Tables, slices, calibration and decisions of a report; appends to `notes`, with the headline's sentence first.
+
+    `threshold_policy` is the bundle's, `threshold_achieved` what it reaches on the headline's rows (see `achieved`).
+    """
     judgement, bundle = scorer.judgement, scorer.bundle
     primary = judgement.metrics(bundle.head)[0]
     subsets = {name: part.table(judgement, bundle.head, replicates) for name, part in parts.items()}
@@ -48,6 +53,7 @@ def report_content(
         _compare_on_test(subsets, rival.bundle.model_version, notes)
     notes += [f"{name}: {content['insufficient']}" for name, content in subsets.items() if "insufficient" in content]
     main = parts[headline]
+    passes = passed(judgement, bundle, main.model, main.outputs)
     sentence = reports.skill_sentence(bundle.model_version, subsets[headline])
     notes.insert(0, sentence)
     return {
@@ -66,9 +72,10 @@ def report_content(
         "slices": slices(
             main.rows, webcams, lambda chosen: main.part(chosen).table(judgement, bundle.head, SLICE_REPLICATES)
         ),
-        "calibration_table": calibration_table(judgement, bundle, main.model, main.targets),
-        **classification(judgement, bundle, main.rows, main.model, main.targets),
+        **calibration_content(judgement, bundle, main, replicates),
+        **classification(judgement, bundle, main.rows, main.model, passes),
         "threshold_policy": bundle.threshold_policy,
+        "threshold_achieved": {"subset": headline, **achieved(main.rows, passes, replicates)},
         "notes": notes,
     }
 

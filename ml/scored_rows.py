@@ -151,12 +151,15 @@ def out_of_fold(
     judgement, head = scorer.judgement, scorer.bundle.head
     by_snapshot = {row.snapshot_id: row for row in kept}
     rows, folds, scores = [], [], []
+    named: dict[str, list[float]] = {name: [] for name in scorer.bundle.outputs}
     try:
         with (run / "oof.csv").open(encoding="utf-8", newline="") as opened:
             for cells in csv.DictReader(opened):
                 rows.append(by_snapshot[int(cells["snapshot_id"])])
                 folds.append(int(cells["fold"]))
                 scores.append(float(cells["score"]))
+                for name, values in named.items():
+                    values.append(float(cells.get(name) or "nan"))
     except (OSError, KeyError, ValueError) as error:
         raise ManifestError(f"{run / 'oof.csv'} does not fit the manifest: {error!r}") from error
     if not np.isfinite(scores).all() or len(rows) != len(kept):
@@ -165,4 +168,5 @@ def out_of_fold(
     if rival is not None:
         theirs = judgement.scores(_serve(rival, store, rows, progress), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
-    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds))))
+    whole = {name: np.array(values) for name, values in named.items() if np.isfinite(values).all()}
+    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds))), whole)

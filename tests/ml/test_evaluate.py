@@ -147,8 +147,24 @@ class TestOnTestRows:
         counted = sum(confusion[f"{a}_{b}"] for a in ("true", "false") for b in ("positive", "negative"))
         assert counted == confusion["n"] == 20
         assert len(report["threshold_sweep"]) == 19
-        assert 0 <= report["ece"] <= 1
+        found = report["calibration"]
+        assert found["score"] == found["p_good"]
+        assert 0 <= found["p_good"]["ece"] <= 1
+        assert 0 <= found["p_good"]["brier_interval"][0] <= found["p_good"]["brier"]
         assert sum(bucket["n"] for bucket in report["calibration_table"]) == 20
+
+    def test_the_threshold_is_told_with_what_it_achieves_on_the_headline(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate()
+        rows = {each["snapshot_id"]: each for each in world.predictions()}
+        headline = [each for each in world.rows if each.split == "test" and each.seen is False]
+        passed = [each for each in headline if float(rows[str(each.snapshot_id)]["ai_rating"]) >= 4.0]
+        found = report["threshold_achieved"]
+        assert (found["subset"], found["n"], found["n_passed"]) == ("test_unseen", 20, len(passed))
+        assert found["precision"]["value"] == pytest.approx(sum(each.is_good for each in passed) / len(passed))
+        assert report["confusion"]["true_positive"] == sum(each.is_good for each in passed)
+        assert report["calibration"]["p_good"] is None
+        assert "no output p_good" in report["calibration"]["p_good_reason"]
 
     def test_hand_made_features_know_brightness_too_so_the_simpler_model_stays(self, tmp_path):
         report = World(tmp_path).evaluate(cache=tmp_path / "cache")
@@ -247,6 +263,27 @@ class TestOutOfFold:
         (comparison,) = [each for each in content["comparisons"] if each["against"] == "dark_1"]
         assert comparison["subset"] == "test"
         assert comparison["better"] is True
+
+    def test_out_of_fold_outputs_decide_where_the_run_kept_them(self, tmp_path):
+        world = World(tmp_path, head="binary")
+        run = world.run("kfold")
+        lines = (run / "oof.csv").read_text().splitlines()
+        lines = [lines[0] + ",raw_score,p_good"] + [f"{line},{line.split(',')[4]},0.1" for line in lines[1:]]
+        (run / "oof.csv").write_text("\n".join(lines) + "\n")
+        report = world.evaluate(run=run)
+        assert report["threshold_achieved"]["n"] == 120
+        assert report["threshold_achieved"]["n_passed"] == 0
+        assert report["calibration"]["p_good"]["n"] == 120
+
+    def test_an_output_that_one_fold_lacks_is_left_out_and_that_is_said(self, tmp_path):
+        world = World(tmp_path, head="binary")
+        run = world.run("kfold")
+        lines = (run / "oof.csv").read_text().splitlines()
+        lines = [lines[0] + ",p_good"] + [f"{line},{'' if place == 7 else 0.1}" for place, line in enumerate(lines[1:])]
+        (run / "oof.csv").write_text("\n".join(lines) + "\n")
+        report = world.evaluate(run=run)
+        assert report["threshold_achieved"]["n_passed"] > 0  # by the scores
+        assert "not every fold had it" in report["calibration"]["p_good_reason"]
 
     def test_predictions_tell_served_from_out_of_fold(self, tmp_path):
         world = World(tmp_path)

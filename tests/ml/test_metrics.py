@@ -124,12 +124,6 @@ def test_auc_counts_pairs(pairs):
     assert np.isnan(found) if not wins else found == pytest.approx(np.mean(wins))
 
 
-def test_calibration_error_is_zero_for_true_rates_and_the_gap_for_false_ones():
-    positive = np.array([True] + [False] * 3)
-    assert metrics.expected_calibration_error(np.full(4, 0.25), positive) == pytest.approx(0.0)
-    assert metrics.expected_calibration_error(np.full(4, 0.95), positive) == pytest.approx(0.7)
-
-
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_wilson_is_scipys(hits, n):
     hits = min(hits, n)

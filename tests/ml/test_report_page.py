@@ -178,7 +178,7 @@ class TestThePage:
 
     def test_what_a_report_does_not_know_is_left_out(self, content, world):
         for name in (
-            "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table", "ece",
+            "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table",
             "score_range", "residuals", "slices", "worst", "doubtful", "data_card", "model_card", "how_to_reproduce",
             "noise", "replicates",
         ):  # fmt: skip
