@@ -10,16 +10,13 @@ red minus blue; "luma" is 0.2126 R + 0.7152 G + 0.0722 B; all three are of value
 
 from __future__ import annotations
 
-import io
-import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ml.images.cached_arrays import cached_arrays
 from ml.images.decode import PREPROCESSING_VERSION, Pixels, to_model_input
 
 FEATURE_VERSION = 1
@@ -34,7 +31,6 @@ _LIT = 0.15
 """Least value (largest channel) of a pixel that has a hue worth counting."""
 _LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 _TINY = 1e-3
-_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -318,36 +314,6 @@ def cached_sky_features(
         ImageError: One of them is not an image that we take; and whatever `read_image` raises.
     """
     folder = None if cache is None else cache / f"handmade-{PREPROCESSING_VERSION}-{SIZE_PX}-{FEATURE_VERSION}"
-
-    def one(sha256: str) -> np.ndarray:
-        path = None if folder is None else folder / sha256[:2] / f"{sha256}.npy"
-        known = None if path is None else _read(path)
-        if known is not None:
-            return known
-        values = features_of_image(read_image(sha256))
-        if path is not None:
-            _write(path, values)
-        return values
-
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(hashes), _AHEAD):
-            yield from pool.map(one, hashes[start : start + _AHEAD])
-
-
-def _read(path: Path) -> np.ndarray | None:
-    """Cached features; None where they are missing or damaged, so that they are computed again."""
-    try:
-        values = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != (len(FEATURES),):
-        return None
-    return values if np.isfinite(values).all() else None
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{uuid.uuid4().hex}")
-    with part.open("wb") as opened:
-        np.save(opened, values, allow_pickle=False)
-    os.replace(part, path)
+    return cached_arrays(
+        lambda sha256: features_of_image(read_image(sha256)), hashes, folder, (len(FEATURES),), np.float32, threads
+    )

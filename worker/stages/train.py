@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from db.engine import session_scope
 from db.queries import jobs, labels, models
 from db.tables import ModelTrainingRun
 from ml.export_dataset import Gates, drop_images, summary, with_hashes
+from ml.images.fingerprints import fingerprints_of
 from ml.images.store import FileStore, directory_sha256
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256, parse_manifest
+from ml.near_duplicates import NEAR_DUPLICATE_OF_TEST, NEAR_DUPLICATE_OF_VAL, without_near_duplicates
 from ml.training.recipe import Recipe
 from worker.checkpoints import StoredCheckpoints, attempt_name
 from worker.frozen import dataset_rows, manifest_key, read_active_manifest
@@ -126,9 +129,9 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
     with session_scope() as session:
         dataset = models.get_dataset(session, training.dataset_id)
     rows = dataset_rows(store, dataset)
-    hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
+    hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.2 * part, text))
     exported = {row.snapshot_id for row in rows if row.split is not None}
-    rows = with_hashes(drop_images(rows, failed), hashes)
+    rows, alike = _without_near_duplicates(context, store, with_hashes(drop_images(rows, failed), hashes))
     kept = [row for row in rows if row.split is not None]
     _check(training.kind, recipe.head, kept, rows)
     data = manifest_bytes(rows)
@@ -141,7 +144,7 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
             raise FenceLost()
         row = models.get_run(session, training.id)
         row.manifest_sha256 = digest
-        about = {"sha256": digest, "counts": summary(rows), "dropped": _dropped(rows, exported)}
+        about = {"sha256": digest, "counts": summary(rows), "dropped": _dropped(rows, exported), **alike}
         row.params_json = {**row.params_json, "active_manifest": about}
         session.add(row)
         _write_provenance(session, training.id, kept, dataset.as_of)
@@ -156,6 +159,26 @@ def _dropped(rows: list[ManifestRow], exported: set[int]) -> dict[str, list[int]
         if row.snapshot_id in exported and row.exclusion_reason is not None:
             dropped.setdefault(row.exclusion_reason, []).append(row.snapshot_id)
     return dropped
+
+
+def _without_near_duplicates(
+    context: JobContext, store: FileStore, rows: list[ManifestRow]
+) -> tuple[list[ManifestRow], dict[str, int]]:
+    """The rows less those whose image is a near-duplicate of one in test (or val), and what else resembles them."""
+    prints = fingerprints_of(
+        store.image,
+        [str(row.image_sha256) for row in rows if row.split is not None],
+        feature_cache(),
+        lambda done, total: context.progress(0.25 + 0.05 * done / total, f"looked for copies of image {done}/{total}"),
+    )
+    rows, found = without_near_duplicates(rows, prints)
+    dropped = Counter(row.exclusion_reason for row in rows if row.split is None)
+    context.log(
+        f"near-duplicates: {dropped[NEAR_DUPLICATE_OF_TEST]} rows left train or val, as they are of test, and "
+        f"{dropped[NEAR_DUPLICATE_OF_VAL]} left train, as they are of val; {found.num_look_alikes} pairs of one webcam "
+        f"on different days are alike, which is no copy, and {found.num_flat} frames are flat and were not compared"
+    )
+    return rows, {"look_alikes": found.num_look_alikes, "flat_frames": found.num_flat}
 
 
 def _check(kind: str, head: str, kept: list[ManifestRow], rows: list[ManifestRow]) -> None:
