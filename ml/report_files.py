@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ml import report as reports
 from ml.cards import data_card, how_to_reproduce, model_card
 from ml.curves import WebcamFacts, score_of_raw
 from ml.evaluated import Evaluated
@@ -94,7 +93,6 @@ def write_report(out: Path, content: Mapping[str, Any], main: Evaluated, store: 
         ReportError: A number lacks its baseline, n or interval.
         ManifestError: The image of a frame that is shown cannot be read.
     """
-    reports.validate(content)
     plain: dict[str, Any] = finite(content)
     points = np.stack([main.targets, main.model], axis=1)
     page = report_page(plain, points, _thumbnails(plain, store))

@@ -41,11 +41,14 @@ def residuals(
     place = np.floor(mine / width + 1e-9).astype(int)
     others = np.floor(theirs / width + 1e-9).astype(int) if theirs is not None else place
     bins = range(int(min(place.min(), others.min())), int(max(place.max(), others.max())) + 1)
-    weights = list(draws(group_ids, replicates, SEED))
+    both = np.stack([mine] if theirs is None else [mine, theirs], axis=1)
+    drawn = np.concatenate(
+        [each @ both / each.sum(axis=1, keepdims=True) for each in draws(group_ids, replicates, SEED)]
+    )
     found: dict[str, Any] = {
         "n": len(targets),
         "n_groups": len(set(group_ids)),
-        "model": _facts(mine, weights),
+        "model": _facts(mine, drawn[:, 0]),
         "baseline": None,
         "histogram": [
             {"low": step * width, "high": (step + 1) * width, "n": int((place == step).sum()),
@@ -54,17 +57,16 @@ def residuals(
         ],
     }  # fmt: skip
     if baseline is not None and theirs is not None:
-        found["baseline"] = {"name": baseline[0], **_facts(theirs, weights)}
+        found["baseline"] = {"name": baseline[0], **_facts(theirs, drawn[:, 1])}
     return found
 
 
-def _facts(values: np.ndarray, weights: Sequence[np.ndarray]) -> dict[str, Any]:
-    drawn = np.concatenate([each @ values / each.sum(axis=1) for each in weights])
+def _facts(values: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
+    """Of residuals (N,) and their mean under replicates (B,)."""
+    quantiles = np.percentile(values, QUANTILES)
     return {
         "bias": float(values.mean()),
         "bias_interval": interval(drawn),
         "sd": float(values.std()),
-        "quantiles": {
-            str(q): float(value) for q, value in zip(QUANTILES, np.percentile(values, QUANTILES), strict=True)
-        },
+        "quantiles": {str(q): float(value) for q, value in zip(QUANTILES, quantiles, strict=True)},
     }

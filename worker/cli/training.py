@@ -48,7 +48,7 @@ def train(
     from ml.judgements import judgement
     from ml.training.recipe import make_recipe, parse_assignments, read_recipe_file
     from worker.cli.models import print_report
-    from worker.cli.output import console, print_json
+    from worker.cli.output import console, print_json, remarks
     from worker.cli.weights import check_weights, store_weights
     from worker.queue import COMMAND_PRIORITY, submit_training
     from worker.services import running_services
@@ -84,6 +84,7 @@ def train(
         return
     console.print(f"\n{run.model_version} is registered. Promote it with: afterglow promote {run.model_version}\n")
     print_report(report)
+    remarks.print(f"as a page: afterglow report {run.model_version}")
 
 
 def _follow(job_id: int, runs_here: bool, weights: WeightsFile | None) -> None:
@@ -122,7 +123,7 @@ def evaluate(
     from db.queries import evaluations, models
     from worker.cli.follow import follow
     from worker.cli.models import print_report
-    from worker.cli.output import print_json
+    from worker.cli.output import print_json, remarks
     from worker.queue import COMMAND_PRIORITY, submit
     from worker.services import running_services
 
@@ -139,5 +140,6 @@ def evaluate(
     assert evaluation is not None
     if as_json:
         print_json(evaluation.report)
-    else:
-        print_report(evaluation.report)
+        return
+    print_report(evaluation.report)
+    remarks.print(f"as a page: afterglow report {model_version}")
