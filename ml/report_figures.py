@@ -102,7 +102,12 @@ def _sweep(report: Mapping[str, Any]) -> Markup | None:
         plots.line(at, axes[1].start, at, axes[1].end, "line dotted"),
         plots.text(at, axes[1].end - 5, f"threshold {confusion['threshold']:.3g}", "middle"),
     ]
-    lines = [Line("precision", kept["precision"], "disc"), Line("recall", kept["recall"], "square", "dashed")]
+    base = (confusion["true_positive"] + confusion["false_negative"]) / confusion["n"]
+    lines = [
+        Line("precision", kept["precision"], "disc"),
+        Line("recall", kept["recall"], "square", "dashed"),
+        Line("precision if all are called good", [(min(ends), base), (max(ends), base)], "none", "dotted"),
+    ]
     return plots.lines_plot(
         "Precision and recall by threshold",
         f"on {confusion['n']} rows; at {confusion['threshold']:g}: "

@@ -33,6 +33,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self.text += " " if tag == "br" else ""
         if tag == "svg":
             self.figures.append({"label": dict(attrs).get("aria-label"), "series": [], "texts": []})
             self.depth = 1
@@ -180,7 +181,7 @@ class TestThePage:
         for name in (
             "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table",
             "score_range", "residuals", "slices", "worst", "doubtful", "data_card", "model_card", "how_to_reproduce",
-            "noise", "replicates",
+            "noise", "replicates", "threshold_achieved",
         ):  # fmt: skip
             del content[name]
         page = Page(report_page(content, world[1], {}))
@@ -207,6 +208,30 @@ class TestWhatItSays:
             low, high = row["intervals"]["mae"]
             assert f"{row['metrics']['mae']:.3f} [{low:.3f}, {high:.3f}]" in text
         assert f"n = {table['n']} rows in {table['n_groups']} groups" in text
+
+    def test_decisions_stand_with_their_intervals_beside_calling_everything_good(self, world):
+        content, _, _, written = world
+        text = " ".join(Page(written).text.split())
+        precision, confusion = content["threshold_achieved"]["precision"], content["confusion"]
+        low, high = precision["interval"]
+        good = (confusion["true_positive"] + confusion["false_negative"]) / confusion["n"]
+        start = text.index("precision of those called good, the good")
+        row = text[start : text.index("recall", start)]
+        assert f"{precision['value']:.3f}" in row
+        assert f"[{low:.3f}, {high:.3f}]" in row
+        assert f"[{precision['wilson'][0]:.3f}, {precision['wilson'][1]:.3f}]" in row
+        assert f"{good:.3f}" in row
+
+    def test_every_bucket_has_its_rows_and_its_interval(self, world):
+        content, _, _, written = world
+        text = " ".join(Page(written).text.split())
+        for each in content["calibration_table"]:
+            low, high = each["interval"]
+            assert f"{each['low']:.2f} to {each['high']:.2f}" in text
+            assert f"{each['mean_label']:.3f} [{low:.3f}, {high:.3f}]" in text
+        slope, (low, high) = content["calibration"]["score"]["slope"], content["calibration"]["score"]["slope_interval"]
+        assert f"{slope:.3f} [{low:.3f}, {high:.3f}]" in text
+        assert content["calibration"]["p_good_reason"] in text  # this bundle has no such output
 
     def test_small_slices_are_grey_and_say_few(self, world):
         content, _, _, written = world
