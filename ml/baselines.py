@@ -6,10 +6,12 @@ and simple models of hand-made features. None needs torch.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,9 +20,10 @@ from ml import simple_models
 from ml.curves import WebcamFacts
 from ml.features.handmade import NAMES
 from ml.judgements.base import Judgement
-from ml.manifest import ManifestRow
+from ml.manifest import ManifestError, ManifestRow
 from ml.simple_models import Learned
 from ml.sun import minutes_from_event
+from ml.training.recipe import HANDMADE, Recipe, make_recipe
 
 TIME = "per phase and minutes from the event"
 SINGLE, RIDGE, BOOSTING = "best hand-made feature", "ridge on hand-made features", "boosting on hand-made features"
@@ -29,6 +32,29 @@ PSEUDO_ROWS = 5.0
 """Rows of the phase's mean that are added to every time's own: a time of one frame would repeat its label."""
 Key = TypeVar("Key", str, tuple[str, str])
 _NOWHERE = WebcamFacts(None, "", "")
+
+
+def read_recipe(path: Path | None) -> Recipe | None:
+    """The recipe of the evaluated model; None where it is not known.
+
+    Raises:
+        ManifestError: The file is no recipe.
+    """
+    if path is None:
+        return None
+    try:
+        return make_recipe(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ManifestError(f"cannot read the recipe {path}: {error}") from error
+
+
+def peers_of(recipe: Recipe | None) -> frozenset[str]:
+    """Baselines that read the very features that the model's linear head reads, and are no simpler than it is.
+
+    A model must beat what is simpler than itself. A ridge on its own features is its equal, boosting on them is less
+    simple; so they are told beside it, but need not be beaten. None where the recipe is not known.
+    """
+    return frozenset((RIDGE, BOOSTING)) if recipe is not None and recipe.backbone == HANDMADE else frozenset()
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,8 @@ class Baselines:
     """Image sha256 -> hand-made features, float32 (F,). Without those of a row, no baseline looks at images."""
     webcams: Mapping[int, WebcamFacts] = field(default_factory=dict)
     """Where webcams are."""
+    peers: frozenset[str] = frozenset()
+    """Those that the evaluated model need not beat, by name."""
 
     def of(self, learned: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[Baseline]:
         """What the baselines that were fitted on `learned` say of `rows`."""

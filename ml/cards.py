@@ -32,6 +32,7 @@ LICENCES = {
     "none": "none: the weights are random",
     "imagenet": _IMAGENET,
     "file": "unknown: the weights were given as a file; ask whoever made it",
+    "definitions": "there are no weights: the features are definitions in Afterglow's own code",
 }
 """Kind of source -> what is known of the licence of a backbone's weights."""
 TORCHVISION_FILES = {

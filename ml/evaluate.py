@@ -2,6 +2,7 @@
 
     python -m ml.evaluate --bundle BUNDLE_DIR --manifest manifest_full.csv --store URL --out REPORT_DIR
         [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--dataset FILE] [--cache DIR]
+        [--recipe FILE]
 
 Method `test`: the bundle, exactly as it would be served, on the test rows. Method `kfold` (the run says which): the
 run's out-of-fold scores of all rows, and the bundle on what test rows there are. Beside it stand baselines fitted on
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ml import report as reports
-from ml.baselines import Baselines
+from ml.baselines import Baselines, peers_of, read_recipe
 from ml.bundle import bundle_sha256
 from ml.curves import read_webcams
 from ml.evaluated import write_predictions
@@ -55,6 +56,7 @@ def evaluate(
     ratings: Path | None = None,
     cache: Path | None = None,
     dataset: Path | None = None,
+    recipe: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle and write its report; returns the headline as the verb's result.
 
@@ -68,8 +70,9 @@ def evaluate(
         replicates: of the bootstrap.
         webcams: CSV of where webcams are; without it there are no slices by region, and no baseline knows the sun.
         ratings: CSV of the raw verdicts behind the labels; without it the noise of the raters is unknown.
-        cache: directory of cached hand-made features; without it they are computed anew.
+        cache: directory of cached features; without it they are computed anew.
         dataset: JSON file with `id` and `as_of` of the dataset; without it the data card does not name one.
+        recipe: JSON of the run's recipe; without it nobody knows which baselines are its peers.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -95,11 +98,11 @@ def evaluate(
     facts = read_webcams(webcams) if webcams is not None else {}
     votes = read_ratings(ratings) if ratings is not None else None
     features = sky_features(store, kept, cache, progress.part(0.02, 0.3))
-    baselines = Baselines(judgement, head, features, facts)
+    baselines = Baselines(judgement, head, features, facts, peers_of(read_recipe(recipe)))
     tested = on_test_rows(scorer, rival, store, test_rows, progress.part(0.3, 0.65)) if test_rows else None
     if tested is not None:
         progress.report(0.65, "fitting the baselines")
-        tested.entries += entries_of(baselines.of(learned, test_rows))
+        tested.entries += entries_of(baselines.of(learned, test_rows), baselines.peers)
     folded = None
     if method == KFOLD:
         assert run is not None
@@ -138,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratings", type=Path, help="CSV snapshot_id, rater, rating, verdict, label_source")
     parser.add_argument("--dataset", type=Path, help="JSON file with id and as_of of the dataset")
     parser.add_argument("--cache", type=Path, help="directory of cached features")
+    parser.add_argument("--recipe", type=Path, help="JSON file of the recipe that the model was trained by")
     parser.add_argument("--replicates", type=int, default=reports.REPLICATES, help="bootstrap replicates")
     given = parser.parse_args(arguments)
     return run_verb(
@@ -153,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.ratings,
             given.cache,
             given.dataset,
+            given.recipe,
         )
     )
 

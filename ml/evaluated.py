@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Evaluated:
             knows = None if each.knows is None else each.knows[chosen]
             if knows is None or knows.any():  # the mean of a webcam is none where no row's webcam was seen
                 scores = each.scores[chosen]
-                entries.append(reports.Scores(each.name, each.role, scores, each.remark, each.detail, knows))
+                entries.append(replace(each, scores=scores, knows=knows))
         return Evaluated(rows, entries, {name: values[chosen] for name, values in self.outputs.items()})
 
     def table(self, judgement: Judgement, head: str, replicates: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ml.bundle import FORMAT, check_version_name, write_bundle
 from ml.events import Progress, VerbError, run_verb
-from ml.features.backbones import Encoder
+from ml.features.backbones import BatchNorm, Encoder
 from ml.golden import golden_images
 from ml.images.decode import Pixels, to_model_input
 from ml.images.store import FileStore
@@ -206,7 +206,8 @@ def _for_export(encoder: Encoder) -> None:
 
     The parity check compares with the model as it was before.
     """
-    encoder.net = fuse(encoder.net)
+    if any(isinstance(module, BatchNorm) for module in encoder.modules()):
+        encoder.net = fuse(encoder.net)
     for module in encoder.modules():
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 mypy takes attributes of a module for tensors

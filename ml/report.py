@@ -49,6 +49,8 @@ class Scores:
     """What was chosen in fitting it, for people."""
     knows: np.ndarray | None = None
     """bool (N,): rows of which it knows more than the average; a part of the table without any leaves it out."""
+    is_peer: bool = False
+    """A baseline on the same features as the model and no simpler than it is, which it need not beat."""
 
 
 def draws(group_ids: Sequence[str], replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -135,6 +137,8 @@ def _row(
     }
     if entry.detail:
         row["detail"] = entry.detail
+    if entry.is_peer:
+        row["peer"] = True
     return {**row, "comparable": False, "remark": entry.remark} if entry.remark else row
 
 
@@ -147,7 +151,8 @@ def _comparisons(
     """The model minus each other entry in the primary metric.
 
     `better` means: strictly better than a baseline, no worse than the active model. `certain` means: the interval
-    lies wholly on the better side. An undefined difference is null and not better.
+    lies wholly on the better side. An undefined difference is null and not better. `peer` stands where the other
+    is no simpler than the model, so that `better` is no condition.
     """
     model = next(entry for entry in entries if entry.role == MODEL)
     found = []
@@ -167,6 +172,7 @@ def _comparisons(
                 "interval": bounds if defined else None,
                 "better": bool(defined and (gain >= 0 if entry.role == ACTIVE else gain > 0)),
                 "certain": bool(bounds is not None and defined and min(sign * bounds[0], sign * bounds[1]) > 0),
+                **({"peer": True} if entry.is_peer else {}),
             }
         )
     return found
@@ -181,17 +187,17 @@ def _skill(
     """The share of the best baseline's error that the model does away with: 1 is perfect, 0 no better, negative worse.
 
     `1 - error / error_of_best` where lower is better, else `(value - best) / (largest - best)`. The best baseline is the
-    best on these very rows, which favours it; the interval is paired, and keeps that choice. `certain` means: the
-    interval lies above 0. Null where undefined, as when the best baseline makes no error at all.
+    best on these very rows, which favours it; the interval is paired, and keeps that choice. Peers of
+    the model are not among them but are named in `peers`. `certain` means: the interval lies above 0. Null where
+    undefined, as when the best baseline makes no error at all.
     """
     model = next(entry.name for entry in entries if entry.role == MODEL)
     sign = 1.0 if primary.higher_is_better else -1.0
-    known = [
-        (sign * points[entry.name][primary.name], entry.name)
-        for entry in entries
-        if entry.role == BASELINE and not entry.remark and math.isfinite(points[entry.name][primary.name])
-    ]
+    rivals = [entry.name for entry in entries if entry.role == BASELINE and not entry.remark and not entry.is_peer]
+    known = [(sign * points[name][primary.name], name) for name in rivals if math.isfinite(points[name][primary.name])]
     found: dict[str, Any] = {"metric": primary.name, "against": None, "value": None, "interval": None, "certain": False}
+    if peers := [entry.name for entry in entries if entry.is_peer]:
+        found["peers"] = peers
     if not known:
         return found
     best = max(known, key=lambda each: each[0])[1]  # of equals the first, which is the simplest
@@ -220,10 +226,19 @@ def skill_sentence(model: str, content: Mapping[str, Any]) -> str:
         return f"{model} cannot be compared with a baseline in {skill['metric']} {where}: it is undefined on these rows"
     low, high = skill["interval"]
     figures = f"skill {skill['value']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, in {skill['metric']} {where}"
+    if "peers" in skill:
+        figures += f"; its peers, on the same features and no simpler, have {_peers(content)}"
+    best = f"the best {'simpler ' if 'peers' in skill else ''}baseline, {skill['against']}"
     if skill["certain"]:
-        return f"{model} is better than the best baseline, {skill['against']}: {figures}"
+        return f"{model} is better than {best}: {figures}"
     how = "is worse than" if high < 0.0 else "is not better beyond its interval than"
-    return f"{model} {how} the best baseline, {skill['against']} ({figures}): the simpler model stays"
+    return f"{model} {how} {best} ({figures}): the simpler model stays"
+
+
+def _peers(content: Mapping[str, Any]) -> str:
+    """The primary metric of the model's peers, for people."""
+    values = {row["name"]: row["metrics"][content["skill"]["metric"]] for row in content["rows"] if row.get("peer")}
+    return ", ".join(f"{'none' if value is None else f'{value:.3f}'} ({name})" for name, value in values.items())
 
 
 def _check_table(where: str, content: Mapping[str, Any]) -> None:

@@ -15,12 +15,12 @@ from ml import report as reports
 from ml.baselines import Baseline, Baselines
 from ml.evaluated import Evaluated
 from ml.events import Progress
-from ml.features.handmade import cached_sky_features
 from ml.images.decode import ImageError
 from ml.images.store import FileStore, StoreError
 from ml.inference import Scorer
 from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow
+from ml.training.recipe import HANDMADE, Recipe
 
 TEST, KFOLD = "test", "kfold"
 IN_SAMPLE = "in sample, not comparable: the active model may have learned from these very rows"
@@ -106,10 +106,10 @@ def on_test_rows(
     return Evaluated(rows, entries, outputs)
 
 
-def entries_of(baselines: Sequence[Baseline]) -> list[reports.Scores]:
-    """Baselines as lines of a table."""
+def entries_of(baselines: Sequence[Baseline], peers: frozenset[str]) -> list[reports.Scores]:
+    """Baselines as lines of a table; `peers` are those that the model need not beat."""
     return [
-        reports.Scores(each.name, reports.BASELINE, each.scores, detail=each.detail, knows=each.knows)
+        reports.Scores(each.name, reports.BASELINE, each.scores, "", each.detail, each.knows, each.name in peers)
         for each in baselines
     ]
 
@@ -117,21 +117,10 @@ def entries_of(baselines: Sequence[Baseline]) -> list[reports.Scores]:
 def sky_features(
     store: FileStore, rows: Sequence[ManifestRow], cache: Path | None, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """Hand-made features of these rows' images, by sha256; each image is looked at once."""
-    for row in rows:
-        if row.image_sha256 is None:
-            raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
-    owners = {str(row.image_sha256): row.snapshot_id for row in rows}
-    hashes = list(owners)
-    found: dict[str, np.ndarray] = {}
-    try:
-        for values in cached_sky_features(store.image, hashes, cache, num_threads()):
-            found[hashes[len(found)]] = values
-            progress.report(len(found) / len(hashes), f"hand-made features: image {len(found)}/{len(hashes)}")
-    except (StoreError, ImageError) as error:
-        snapshot = owners[hashes[len(found)]]
-        raise ManifestError(f"the image of snapshot {snapshot} cannot be used for the baselines: {error}") from error
-    return found
+    """Hand-made features of these rows' images, by sha256."""
+    from ml.training.frozen import frozen_features  # loads torch, which a fault above need not wait for
+
+    return frozen_features(Recipe(backbone=HANDMADE, threads=num_threads()), store, rows, cache, progress)
 
 
 def out_of_fold(
@@ -169,4 +158,4 @@ def out_of_fold(
         theirs = judgement.scores(_serve(rival, store, rows, progress), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
     whole = {name: np.array(values) for name, values in named.items() if np.isfinite(values).all()}
-    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds))), whole)
+    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers), whole)

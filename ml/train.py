@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from ml.events import Progress, emit, finite, run_verb
-from ml.features.backbones import MEAN, STD, LoadedBackbone, downloaded_file, load_backbone
+from ml.features.backbones import LoadedBackbone, downloaded_file, load_backbone
 from ml.images.decode import PREPROCESSING_VERSION
 from ml.images.store import FileStore
 from ml.judgements import judgement
@@ -114,6 +114,7 @@ def train(
         write_out_of_fold(out / OOF_FILE, items, oof)
     facts = {
         **_recipe_facts(kind, recipe, scale),
+        "normalisation": backbone.normalisation(),
         "calibration": calibration.to_json(),
         "threshold_policy": policy,
         "method": method,
@@ -254,7 +255,6 @@ def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, An
         "scale": [scale.low, scale.high],
         "preprocessing_version": PREPROCESSING_VERSION,
         "input_size": [recipe.image_size, recipe.image_size],
-        "normalisation": {"mean": list(MEAN), "std": list(STD)},
         "threads": recipe.threads,
         "seed": recipe.seed,
     }

@@ -1,7 +1,7 @@
-"""Backbones: torchvision networks that turn pixels into pooled features, and where their weights come from.
+"""Backbones: what turns pixels into features, and where the weights come from: torchvision networks, hand-made features.
 
-Legend: N images, H x W pixels, D features. Pixels are uint8 `(N, H, W, 3)`, RGB in sRGB; the ImageNet normalisation
-happens inside `Encoder`, so that it is part of every exported graph.
+Legend: N images, H x W pixels, D features. Pixels are uint8 `(N, H, W, 3)`, RGB in sRGB; the normalisation (ImageNet's,
+none for hand-made features) happens inside `Encoder`, so that it is part of every exported graph.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ml.events import VerbError
+from ml.features.handmade import DEFINITIONS_SHA256, NAMES
+from ml.features.sky import SkyFeatures
+from ml.training.recipe import HANDMADE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # The largest network here has 45 MB of weights.
@@ -40,9 +43,10 @@ class WeightsError(VerbError):
 class WeightsSource:
     """Where a backbone's weights came from."""
 
-    kind: Literal["none", "imagenet", "file"]
+    kind: Literal["none", "imagenet", "file", "definitions"]
+    """`none` is random weights; `definitions` is hand-made features, which have no weights at all."""
     sha256: str | None
-    """Of the file; None for random weights."""
+    """Of the file, or of the definitions; None for random weights."""
     path_name: str | None
     """The file's name, without its folder."""
     batch_norm_folded: bool
@@ -59,6 +63,8 @@ class _Network:
     """Names of the modules that `trainable: last_block` trains."""
     imagenet: Any
     """torchvision's named weights."""
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
 
 
 _NETWORKS = {
@@ -79,6 +85,9 @@ _NETWORKS = {
         ("features.17", "features.18"),
         torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V2,
     ),
+    HANDMADE: _Network(
+        lambda weights: SkyFeatures(), "", len(NAMES), (), None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+    ),
 }
 
 
@@ -93,10 +102,11 @@ class Encoder(nn.Module):
         self.name = name
         self.net = net
         self.batch_norm_folded = batch_norm_folded
-        self.num_features = _NETWORKS[name].num_features
+        network = _NETWORKS[name]
+        self.num_features = network.num_features
         # Constants of the code, not of a run: they stay out of the weights.
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(network.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(network.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalise, run the network, pool."""
@@ -148,20 +158,31 @@ class LoadedBackbone:
         """D."""
         return self.encoder.num_features
 
+    def normalisation(self) -> dict[str, list[float]]:
+        """What the graph subtracts from each channel in [0, 1], and divides by."""
+        network = _NETWORKS[self.encoder.name]
+        return {"mean": list(network.mean), "std": list(network.std)}
+
 
 def load_backbone(name: str, weights: str, seed: int) -> LoadedBackbone:
     """Build a backbone and fill it.
 
     Args:
         name: a recipe's `backbone`.
-        weights: `none` (random), `imagenet` (downloaded by torchvision), or a file's path: a state_dict of the
-            torchvision network as safetensors or .pth, float16 or float32, with or without its classifier.
+        weights: `none` (random; all that hand-made features take), `imagenet` (downloaded by torchvision), or a file's
+            path: a state_dict of the torchvision network as safetensors or .pth, float16 or float32, with or without
+            its classifier.
         seed: of random weights.
 
     Raises:
         WeightsError: The file is missing, unreadable or of another network; the download failed.
     """
     encoder = build_encoder(name, seed)
+    if name == HANDMADE:
+        if weights != "none":
+            raise WeightsError(f"hand-made features have no weights to take from {weights!r}; leave `weights` out")
+        source = WeightsSource("definitions", DEFINITIONS_SHA256, None, False)
+        return LoadedBackbone(encoder.eval(), source, DEFINITIONS_SHA256)
     if weights == "none":
         source = WeightsSource("none", None, None, False)
     else:
@@ -182,7 +203,8 @@ def build_encoder(name: str, seed: int = 0, batch_norm_folded: bool = False) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = network.build(weights=None)
-    setattr(net, network.classifier, nn.Identity())
+    if network.classifier:
+        setattr(net, network.classifier, nn.Identity())
     return Encoder(name, net, batch_norm_folded)
 
 
@@ -286,7 +308,7 @@ def _misfit(
     misshapen: list[str],
 ) -> str:
     for other in _NETWORKS:
-        shapes = _shapes(other) if other != name else {}
+        shapes = _shapes(other) if other not in (name, HANDMADE) else {}
         if shapes and all(key in state and state[key].shape == shape for key, shape in shapes.items()):
             return f"{path.name} is a state_dict of another network, {other}, not of {name}; set backbone={other}"
     parts = [

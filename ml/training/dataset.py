@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +108,18 @@ class FeatureInputs:
 class ImageReader:
     """Images of a store at a model's size, by one version of the preprocessing."""
 
-    def __init__(self, store: FileStore, image_size: int, version: int = PREPROCESSING_VERSION) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        image_size: int,
+        version: int = PREPROCESSING_VERSION,
+        owners: Mapping[str, int] | None = None,
+    ) -> None:
         self.store = store
         self.image_size = image_size
         self.version = version
+        self.owners = owners or {}
+        """Image sha256 -> snapshot, to say whose image cannot be used."""
 
     def read(self, sha256: str) -> Pixels:
         """Pixels of one image, uint8 (H, W, 3).
@@ -122,9 +130,9 @@ class ImageReader:
         try:
             return to_model_input(self.store.image(sha256), self.image_size, self.image_size, self.version)
         except (StoreError, ImageError) as error:
-            raise ManifestError(
-                f"an image of the manifest cannot be used: {error}; export the dataset again"
-            ) from error
+            owner = self.owners.get(sha256)
+            which = "an image of the manifest" if owner is None else f"the image of snapshot {owner}"
+            raise ManifestError(f"{which} cannot be used: {error}; export the dataset again") from error
 
     def read_many(self, hashes: Sequence[str], threads: int) -> Iterator[Pixels]:
         """Pixels in order, decoded a little ahead in threads."""
@@ -215,13 +223,19 @@ def cached_features(
     backbone: LoadedBackbone,
     reader: ImageReader,
     hashes: Sequence[str],
-    cache: Path,
+    cache: Path | None,
     threads: int,
     progress: Progress,
 ) -> torch.Tensor:
-    """Features of images by a frozen backbone, float32 (N, D); each image is encoded once and then kept in the cache."""
-    folder = cache / encoder_key(backbone, reader.image_size, threads)
-    found = {sha256: _read_cached(folder, sha256, backbone.num_features) for sha256 in set(hashes)}
+    """Features of images by a frozen backbone, float32 (N, D); each image is encoded once and then kept in the cache.
+
+    Without a cache they are computed every time.
+    """
+    folder = None if cache is None else cache / encoder_key(backbone, reader.image_size, threads)
+    found = {
+        sha256: None if folder is None else _read_cached(folder, sha256, backbone.num_features)
+        for sha256 in set(hashes)
+    }
     missing = [sha256 for sha256 in dict.fromkeys(hashes) if found[sha256] is None]
     images = reader.read_many(missing, threads)
     size = reader.image_size
@@ -234,7 +248,8 @@ def cached_features(
             features = backbone.encoder(torch.from_numpy(pixels)).numpy()
         for sha256, values in zip(part, features, strict=False):
             found[sha256] = values
-            _write_cached(folder, sha256, values)
+            if folder is not None:
+                _write_cached(folder, sha256, values)
         done = start + len(part)
         progress.report(done / len(missing), f"features of image {done}/{len(missing)}")
     return torch.from_numpy(np.stack([np.asarray(found[sha256]) for sha256 in hashes]))

@@ -17,6 +17,7 @@ from torch import nn
 from ml.calibration import Calibration
 from ml.events import VerbError
 from ml.features.backbones import Encoder, build_encoder, tensors_sha256
+from ml.features.handmade import DEFINITIONS_SHA256
 from ml.judgements import judgement
 from ml.judgements.base import Judgement, Scale
 from ml.training.recipe import Recipe, make_recipe
@@ -116,9 +117,11 @@ def read_run(directory: Path) -> TrainedRun:
         raise RunError(f"{directory} is not a finished training run: {error}") from error
     if tensors_sha256(state) != facts["weights_sha256"]:
         raise RunError(f"the weights in {directory} have changed since the training; train again")
-    recipe = make_recipe(facts["recipe"])
+    recipe, source = make_recipe(facts["recipe"]), facts["weights_source"]
+    if source["kind"] == "definitions" and source["sha256"] != DEFINITIONS_SHA256:
+        raise RunError(f"{directory} was trained on another version of the hand-made features; train again")
     kind = judgement(facts["kind"])
-    encoder = build_encoder(recipe.backbone, batch_norm_folded=facts["weights_source"]["batch_norm_folded"])
+    encoder = build_encoder(recipe.backbone, batch_norm_folded=source["batch_norm_folded"])
     model = ImageModel(encoder, build_head(kind, recipe, encoder.num_features, seed=0))
     model.load_state_dict(state)
     model.eval()

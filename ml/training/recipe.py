@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MAX_RECIPE_BYTES = 1 << 20
-BACKBONES = ("resnet18", "mobilenet_v3_small", "mobilenet_v2")
+HANDMADE, HANDMADE_SIZE_PX = "handmade", 128
+"""The backbone that has no weights, and the one size its features are defined at."""
 
 
 class RecipeError(ValueError):
@@ -22,8 +23,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    backbone: Literal["resnet18", "mobilenet_v3_small", "mobilenet_v2"] = "mobilenet_v3_small"
-    """torchvision network whose pooled features the head reads."""
+    backbone: Literal["resnet18", "mobilenet_v3_small", "mobilenet_v2", "handmade"] = "mobilenet_v3_small"
+    """Whose features the head reads: a torchvision network's, or `handmade` features of the sky, which need no weights."""
     weights: str = "none"
     """Where the backbone's weights come from: `imagenet` (downloaded by torchvision), a file's path, `sha256:<hex>` of a
     file already in the store, or `none` (random, and reported as such)."""
@@ -35,7 +36,7 @@ class Recipe(BaseModel):
     """How a head on frozen features is fitted: `lbfgs` exactly, for penalties of which validation chooses one, or `adamw`
     in epochs with the keys below. A backbone that is trained takes AdamW."""
     image_size: int = Field(224, ge=32, le=640)
-    """Side in pixels of the square that every image is resized to (squashed, never cropped)."""
+    """Side in pixels of the square that every image is resized to (squashed, never cropped). `handmade`: always 128."""
     epochs: int = Field(100, ge=1, le=10_000)
     """Passes over the training rows at most."""
     patience: int = Field(20, ge=1)
@@ -87,6 +88,29 @@ class Recipe(BaseModel):
     """Rating at `raw_score` 1; empty: the kind's default."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads. Recorded, since another number gives slightly other weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _handmade_has_its_own_size(cls, keys: Any) -> Any:
+        if isinstance(keys, dict) and keys.get("backbone") == HANDMADE:
+            return {"image_size": HANDMADE_SIZE_PX, **keys}
+        return keys
+
+    @model_validator(mode="after")
+    def _handmade_is_only_read(self) -> Recipe:
+        if self.backbone != HANDMADE:
+            return self
+        if self.weights != "none":
+            raise ValueError(f"backbone handmade has no weights to load; leave out weights (given {self.weights})")
+        if self.trainable != "head":
+            raise ValueError(
+                f"backbone handmade has nothing to train but the head; leave out trainable ({self.trainable})"
+            )
+        if self.image_size != HANDMADE_SIZE_PX:
+            raise ValueError(
+                f"backbone handmade is defined at image_size {HANDMADE_SIZE_PX}; leave out image_size ({self.image_size})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _scale_is_whole(self) -> Recipe:

@@ -6,11 +6,12 @@ import pytest
 from ml.baselines import BOOSTING, RIDGE, SINGLE, TIME, Baselines
 from ml.curves import WebcamFacts
 from ml.demo.sky import make_frames, make_webcams, render
-from ml.features.handmade import FEATURES, NAMES, sky_features
+from ml.features.handmade import FEATURES, NAMES, SIZE_PX
 from ml.judgements.rating import Rating
 from ml.report import BASELINE, MODEL, Scores, table
 from ml.splits import folds
 from ml.sun import minutes_from_event
+from tests.golden.make_handmade_features import sky_features
 from tests.ml.rows import START, row
 
 RATING = Rating()
@@ -111,9 +112,8 @@ class TestFeatures:
             row(at, label_value=frame.beauty, target_label=frame.beauty, group_id=frame.webcam.id, phase=frame.phase)
             for at, frame in enumerate(frames)
         ]
-        features = {
-            each.image_sha256: sky_features(render(frame, 64, 64)) for each, frame in zip(rows, frames, strict=True)
-        }
+        numbers = sky_features(np.stack([render(frame, SIZE_PX, SIZE_PX) for frame in frames]))
+        features = {each.image_sha256: values for each, values in zip(rows, numbers, strict=True)}
         dealt = folds([each.group_id for each in rows], 3, "s")
         skills = judged(Baselines(RATING, "regression", features).out_of_fold(rows, dealt), rows)
         assert skills[RIDGE]["certain"] is True

@@ -20,6 +20,10 @@ def test_the_baseline_is_the_plans():
     assert recipe.color_jitter == 0.0
 
 
+def test_the_demo_needs_no_weights_and_is_not_random():
+    assert make_recipe(read_recipe_file(CONFIGS / "demo.yaml")).backbone == "handmade"
+
+
 def test_the_debug_config_needs_no_network_and_no_training_of_the_backbone():
     recipe = make_recipe(read_recipe_file(CONFIGS / "debug.yaml"))
     assert (recipe.weights, recipe.trainable) == ("none", "head")

@@ -176,12 +176,31 @@ class TestOnTestRows:
         assert "the simpler model stays" in skill["sentence"]
         assert len(list((tmp_path / "cache").rglob("*.npy"))) == 120
 
+    def test_a_head_on_hand_made_features_need_not_beat_what_is_no_simpler_on_the_same_features(self, tmp_path):
+        recipe = tmp_path / "recipe.json"
+        recipe.write_text(json.dumps({"backbone": "handmade"}))
+        world = World(tmp_path)
+        report = world.evaluate(recipe=recipe)
+        headline = report["subsets"][report["headline"]]
+        assert [each["name"] for each in headline["rows"] if each.get("peer")] == [RIDGE, BOOSTING]
+        assert [each["against"] for each in headline["comparisons"] if each.get("peer")] == [RIDGE, BOOSTING]
+        assert report["skill"]["peers"] == [RIDGE, BOOSTING]
+        assert report["skill"]["against"] not in (RIDGE, BOOSTING)
+        assert "its peers, on the same features and no simpler, have 0." in report["skill"]["sentence"]
+        recipe.write_text(json.dumps({"backbone": "resnet18"}))
+        assert "peers" not in world.evaluate(recipe=recipe)["skill"]
+
+    def test_a_recipe_that_is_none_is_refused(self, tmp_path):
+        (tmp_path / "recipe.json").write_text(json.dumps({"backbone": "abacus"}))
+        with pytest.raises(ManifestError, match="cannot read the recipe"):
+            World(tmp_path).evaluate(recipe=tmp_path / "recipe.json")
+
     def test_a_missing_image_of_a_training_row_is_named(self, tmp_path):
         world = World(tmp_path)
         lost = next(each for each in world.rows if each.split == "train")
         (path,) = (tmp_path / "store").rglob(lost.image_sha256[2:])
         path.unlink()
-        with pytest.raises(ManifestError, match=f"snapshot {lost.snapshot_id} cannot be used for the baselines"):
+        with pytest.raises(ManifestError, match=f"snapshot {lost.snapshot_id} cannot be used: the store"):
             world.evaluate()
 
     def test_the_same_input_gives_the_same_bytes(self, tmp_path):

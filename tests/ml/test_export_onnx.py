@@ -107,6 +107,28 @@ def test_a_fine_tuned_binary_model_exports_too(tiny_dataset, tmp_path):
     assert prediction.model_dump()["ai_rating"] is None
 
 
+def test_hand_made_features_are_trained_exported_and_served(tiny_dataset, tmp_path):
+    facts = train_in_process(tiny_dataset, tmp_path / "run", backbone="handmade", image_size=128, evaluation="test")
+    assert facts["weights_source"]["kind"] == "definitions"
+    assert facts["normalisation"] == {"mean": [0.0] * 3, "std": [1.0] * 3}
+    assert not any("random" in note or "pretrained" in note for note in facts["notes"])
+    result = export(tmp_path / "run", "sunset_v2_h", tiny_dataset.store, tiny_dataset.manifest, tmp_path / "bundle")
+    assert result["parity"]["n"] == len(golden_images()) + 32
+    assert result["parity"]["max_abs_difference"] < 1e-4
+    scorer = Scorer.load(tmp_path / "bundle")
+    store = FileStore(tiny_dataset.store)
+    served = scorer.score_images([store.image(row.image_sha256) for row in tiny_dataset.rows])["ai_rating"]
+    apart = np.abs(served - [row.label_value for row in tiny_dataset.rows])
+    assert apart.mean() < 0.5  # the mean label is 1.3 off
+
+
+def test_a_run_on_other_definitions_of_hand_made_features_is_refused(tiny_dataset, tmp_path, monkeypatch):
+    train_in_process(tiny_dataset, tmp_path / "run", backbone="handmade", image_size=128, evaluation="test")
+    monkeypatch.setattr("ml.training.heads.DEFINITIONS_SHA256", "0" * 64)
+    with pytest.raises(RunError, match="another version of the hand-made features"):
+        read_run(tmp_path / "run")
+
+
 def test_a_version_that_is_no_file_name_is_refused(tiny_dataset, trained, tmp_path):
     with pytest.raises(BundleError, match="model version"):
         export(trained.directory, "../v", tiny_dataset.store, tiny_dataset.manifest, tmp_path / "b")

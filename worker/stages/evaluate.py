@@ -94,6 +94,9 @@ def _arguments(
         arguments += ["--ratings", str(directory / "ratings.csv")]
     if (directory / "dataset.json").exists():
         arguments += ["--dataset", str(directory / "dataset.json")]
+    if training.artifact_path is not None:  # what a model from elsewhere says of itself is not believed
+        (directory / "recipe.json").write_text(json.dumps(training.params_json["recipe"]), encoding="utf-8")
+        arguments += ["--recipe", str(directory / "recipe.json")]
     if training.artifact_path is not None and not fresh:
         arguments += ["--run", str(fetch_run(store, training, directory / "run"))]
     if active is not None:

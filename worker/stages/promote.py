@@ -63,7 +63,7 @@ def _compare(evaluation: Evaluation, active: str | None) -> Verdict:
         subset = subsets[comparison.get("subset", report["headline"])]
         other = next(row for row in subset["rows"] if row["name"] == comparison["against"])
         comparisons.append({**comparison, "role": other["role"]})
-        if not comparison["better"]:
+        if not comparison["better"] and not comparison.get("peer"):
             model = next(row for row in subset["rows"] if row["role"] == "model")
             reasons.append(_reason(comparison, metric, model, other))
     if active is not None and not any(each["role"] == "active" for each in comparisons):
@@ -71,14 +71,27 @@ def _compare(evaluation: Evaluation, active: str | None) -> Verdict:
             f"the evaluation has no comparable figure of the active {active} on these rows (another head, or rows that "
             "it learned from); promote with --force if the change is meant"
         )
-    if not any(each["role"] == "baseline" for each in comparisons):
+    if not any(each["role"] == "baseline" and not each.get("peer") for each in comparisons):
         reasons.append("the evaluation compares it with no baseline")
     where = f"on {headline['n']} rows in {headline['n_groups']} groups ({report['headline']})"
     facts = {"evaluation_id": evaluation.id, "metric": metric, "headline": report["headline"], "n": headline["n"],
              "n_groups": headline["n_groups"], "comparisons": comparisons}  # fmt: skip
     if reasons:
         return Verdict(False, f"{evaluation.model_version} is not better {where}: {'; '.join(reasons)}", facts)
-    return Verdict(True, f"{evaluation.model_version} is better {where} than everything it was compared with", facts)
+    sentence = f"{evaluation.model_version} is better {where} than everything it was compared with"
+    return Verdict(True, sentence + _peers(comparisons, metric), facts)
+
+
+def _peers(comparisons: list[dict[str, Any]], metric: str) -> str:
+    """What baselines on the model's own features, no simpler than it is, differ by: it need not beat them."""
+    told = [
+        f"{each['difference']:+.4g} from {each['against']}"
+        for each in comparisons
+        if each.get("peer") and each["difference"] is not None
+    ]
+    if not told:
+        return ""
+    return f", but for its peers, which read the same features and are no simpler: {metric} {', '.join(told)}"
 
 
 def _reason(comparison: dict[str, Any], metric: str, model: dict[str, Any], other: dict[str, Any]) -> str:

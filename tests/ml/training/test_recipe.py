@@ -88,3 +88,21 @@ def test_an_error_never_repeats_a_huge_value():
     with pytest.raises(RecipeError) as caught:
         make_recipe({"epochs": ["x" * 10_000] * 100})
     assert len(str(caught.value)) < 1000
+
+
+class TestHandmade:
+    def test_its_size_is_the_one_it_is_defined_at(self):
+        assert make_recipe({"image_size": 224}, {"backbone": "resnet18"}).image_size == 224
+        recipe = make_recipe({"backbone": "handmade"})
+        assert (recipe.image_size, recipe.weights, recipe.trainable) == (128, "none", "head")
+        assert make_recipe(recipe.model_dump()) == recipe
+
+    @pytest.mark.parametrize(
+        ("keys", "reason"),
+        [({"image_size": 224}, "leave out image_size"), ({"weights": "imagenet"}, "no weights to load"),
+         ({"trainable": "all"}, "nothing to train but the head"),
+         ({"trainable": "last_block"}, "nothing to train but the head")],
+    )  # fmt: skip
+    def test_what_it_has_not_is_refused(self, keys, reason):
+        with pytest.raises(RecipeError, match=reason):
+            make_recipe({"backbone": "handmade"}, keys)

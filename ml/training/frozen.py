@@ -1,0 +1,49 @@
+"""Features of a manifest's images by backbones that nobody trains: what baselines are fitted on.
+
+The same function, batches and cache as a training's, so that the numbers are a training's to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ml.events import Progress
+from ml.features.backbones import load_backbone
+from ml.images.store import FileStore
+from ml.manifest import ManifestError, ManifestRow
+from ml.training.dataset import ImageReader, cached_features
+from ml.training.loop import make_deterministic
+from ml.training.recipe import Recipe
+
+
+def frozen_features(
+    recipe: Recipe, store: FileStore, rows: Sequence[ManifestRow], cache: Path | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Features of these rows' images by the recipe's backbone as it is before any training, by sha256.
+
+    Args:
+        recipe: names backbone, weights, size and threads.
+        store: has the images.
+        rows: with an image each.
+        cache: directory of cached features; None computes them anew.
+        progress: of this part.
+
+    Returns:
+        Image sha256 -> float32 (D,).
+
+    Raises:
+        ManifestError: A row has no image, or one that cannot be used; names the snapshot.
+        WeightsError: The weights cannot be had or do not fit.
+    """
+    for row in rows:
+        if row.image_sha256 is None:
+            raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
+    owners = {str(row.image_sha256): row.snapshot_id for row in rows}
+    make_deterministic(recipe.seed, recipe.threads)
+    backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
+    reader = ImageReader(store, recipe.image_size, owners=owners)
+    found = cached_features(backbone, reader, list(owners), cache, recipe.threads, progress).numpy()
+    return dict(zip(owners, found, strict=True))
