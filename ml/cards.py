@@ -140,6 +140,8 @@ def _votes(votes: Ratings) -> dict[str, Any]:
 def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str, Any]:
     """What the evaluated model is and what it was made with; what was not recorded is null.
 
+    A bundle from elsewhere says of its training what it likes: what has not the shape of ours counts as not recorded.
+
     Args:
         bundle: the model's bundle.
         bundle_sha256: its name by content.
@@ -149,7 +151,8 @@ def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str
         ManifestError: The run's training.json cannot be read.
     """
     known = {**bundle.training, **_training_facts(run)}
-    recipe = dict(bundle.training.get("recipe") or known.get("recipe") or {})
+    recipe = _mapping(bundle.training.get("recipe")) or _mapping(known.get("recipe")) or {}
+    notes = known.get("notes")
     return {
         "model_version": bundle.model_version,
         "kind": bundle.kind,
@@ -160,7 +163,7 @@ def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str
         "weights_sha256": bundle.weights_sha256,
         "dataset_sha256": bundle.dataset_sha256,
         "backbone": recipe.get("backbone"),
-        "backbone_weights": _backbone_weights(known.get("weights_source")),
+        "backbone_weights": _backbone_weights(_mapping(known.get("weights_source"))),
         "input_size": list(bundle.input_size),
         "preprocessing_version": bundle.preprocessing_version,
         "normalisation": known.get("normalisation"),
@@ -168,8 +171,8 @@ def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str
         "scale": list(bundle.scale),
         "calibration": {key: bundle.calibration.get(key) for key in ("method", "n", "fitted_on")},
         "recipe": recipe,
-        "counts": known.get("counts"),
-        "groups": known.get("groups"),
+        "counts": _mapping(known.get("counts")),
+        "groups": _mapping(known.get("groups")),
         "best_epoch": known.get("best_epoch"),
         "code": known.get("code"),
         "libraries": known.get("libraries"),
@@ -177,8 +180,12 @@ def model_card(bundle: Bundle, bundle_sha256: str, run: Path | None) -> dict[str
         "threads": known.get("threads"),
         "seed": known.get("seed"),
         "parity": bundle.parity or None,
-        "notes": known.get("notes") or [],
+        "notes": list(notes) if isinstance(notes, list) else [],
     }
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return {str(key): each for key, each in value.items()} if isinstance(value, Mapping) else None
 
 
 def _training_facts(run: Path | None) -> dict[str, Any]:

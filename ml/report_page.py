@@ -31,7 +31,8 @@ SUBSETS = {
     "test": "all test rows",
 }
 """Name of a table -> what its rows are."""
-SLICES = {"phase": "Phase", "local_hour": "Local solar time", "region": "Region", "source": "Source of the webcam"}
+SLICES = {"phase": "Phase", "local_hour": "Local solar time", "region": "Region", "source": "Source of the webcam",
+          "webcam": "Webcam"}  # fmt: skip
 HELD_OUT = {"val": "validation rows", "oof": "out of fold"}
 ROLES = {MODEL: "model", BASELINE: "baseline", ACTIVE: "active model"}
 SIGNS = {"good": "✓", "bad": "✗", "caution": "?"}

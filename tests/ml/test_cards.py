@@ -89,6 +89,12 @@ class TestModelCard:
             source["kind"], source["sha256"], source["path_name"],
         )  # fmt: skip
 
+    def test_a_bundle_from_elsewhere_may_say_anything_of_its_training(self, tmp_path):
+        odd = dict.fromkeys(("recipe", "weights_source", "counts", "groups", "notes"), "odd")
+        card = self.card(tmp_path, **odd, libraries=[1, {"a": None}], threads={"x": [2]})
+        assert (card["recipe"], card["counts"], card["groups"], card["notes"]) == ({}, None, None, [])
+        assert card["backbone_weights"]["source"] == "unknown"
+
     def test_the_runs_own_record_of_the_code_is_taken(self, tmp_path):
         (tmp_path / "training.json").write_text(json.dumps({"code": {"version": "1.2", "commit": "abc"}, "seed": 3}))
         card = self.card(tmp_path, tmp_path)

@@ -189,6 +189,30 @@ class TestThePage:
         assert "None" not in page.text
         assert "Undefined" not in page.text
 
+    def test_odd_facts_of_a_training_do_not_break_it(self, content, world):
+        content["model_card"] |= {
+            "counts": {"train": [1]}, "groups": {}, "parity": {"n": "many"}, "libraries": [1, {"a": None}], "seed": {},
+            "notes": [{"odd": 1.5}], "recipe": {"": None}, "normalisation": "x", "best_epoch": float("1e300"),
+        }  # fmt: skip
+        assert "n many" in Page(report_page(content, world[1], {})).text
+
+    def test_a_model_beside_the_active_one_shows_both_with_the_difference(self, content, world):
+        row = {"value": "seen", "n": 15, "n_groups": 3, "model": 0.5, "active": 0.6, "difference": -0.1}
+        content["gate"] = {
+            "latency": {
+                "measurements": 25, "model_ms": 12.34, "model_quartiles_ms": [11.0, 13.0], "active_ms": None,
+                "active_quartiles_ms": None,
+            },
+            "against_active": {
+                "version": "v0", "n": 20, "n_groups": 20, "decisions": None,
+                "slices": {"webcam": [row | {"interval": [-0.2, 0.1]}]},
+            },
+        }  # fmt: skip
+        text = " ".join(Page(report_page(content, world[1], {})).text.split())
+        assert "Webcam: seen" in text
+        assert "-0.100 [-0.200, 0.100]" in text
+        assert "12.3 ms, half of 25 measurements from 11.0 to 13.0 ms" in text
+
 
 class TestWhatItSays:
     def test_the_verdict_comes_first_and_in_words(self, world):
