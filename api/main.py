@@ -23,8 +23,10 @@ from api.request_context import RequestContext
 from api.routes import (
     datasets,
     evaluations,
+    exclusions,
     jobs,
     keys,
+    lineage,
     models,
     reports,
     score,
@@ -84,7 +86,9 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         RequestContext, metrics=metrics, body_limit=settings.max_body_bytes,
         body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes}, refusals=refusals,
     )  # fmt: skip
-    for part in (score, webcams, snapshots, datasets, training_runs, models, evaluations, reports, jobs, keys):
+    for part in (
+        score, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, exclusions, jobs, keys,
+    ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)

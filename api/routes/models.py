@@ -23,7 +23,7 @@ from api.schemas.models import (
 )
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.security import Caller, require
-from db.queries import evaluations, models
+from db.queries import evaluations, lineage, models
 from db.tables import Job
 from db.tables.access import Scope
 from ml.judgements import judgement
@@ -47,7 +47,8 @@ def list_models(
     """Model versions, newest first."""
     active, served = models.active_versions(session), serving.served_versions()
     page = page_of(models.list_versions(session, kind=kind, cursor=cursor, limit=rows_to_ask(limit)), limit)
-    return {**page, "items": [model_facts(each, active, served) for each in page["items"]]}
+    tainted = lineage.tainted_versions(session)
+    return {**page, "items": [model_facts(each, active, served, tainted) for each in page["items"]]}
 
 
 @router.get(
@@ -72,7 +73,8 @@ def rollback_model(body: RollbackBody, session: SessionDep, serving: ModelsDep, 
 def get_model(model_version: VersionName, session: SessionDep, serving: ModelsDep) -> dict[str, Any]:
     """A model version with the headline of its last evaluation."""
     version = models.get_version(session, model_version)
-    facts = model_facts(version, models.active_versions(session), serving.served_versions())
+    tainted = lineage.tainted_versions(session)
+    facts = model_facts(version, models.active_versions(session), serving.served_versions(), tainted)
     return {**facts, "headline": headline_of(evaluations.latest_evaluation(session, model_version))}
 
 

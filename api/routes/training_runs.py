@@ -12,9 +12,9 @@ from api.errors import InvalidInput
 from api.idempotency import IdempotencyKey, other_body
 from api.keyed_route import KeyedRoute
 from api.registration import register_run
-from api.schemas.fields import Id, Split, Text
+from api.schemas.fields import Id, Text
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
-from api.schemas.training import ForeignRun, RunLabelView, RunStatus, RunView, SubmittedRun, TrainingBody
+from api.schemas.training import ForeignRun, RunStatus, RunView, SubmittedRun, TrainingBody
 from api.security import require
 from api.upload import Upload, find_registration, read_registration
 from db.queries import models
@@ -117,20 +117,3 @@ def list_runs(
 def get_run(run_id: Id, session: SessionDep) -> ModelTrainingRun:
     """A training run: its recipe, its state, its metrics."""
     return models.get_run(session, run_id)
-
-
-@router.get(
-    "/{run_id}/labels", response_model=Page[RunLabelView], dependencies=[require()], summary="Labels of a training run"
-)
-def list_run_labels(
-    run_id: Id,
-    session: SessionDep,
-    *,
-    split: Annotated[Split | None, Query(description="Only the rows of this split.")] = None,
-    cursor: Cursor = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> dict[str, Any]:
-    """Exactly the rows that the run was trained, validated and tested on, in order of snapshot."""
-    models.get_run(session, run_id)
-    rows = models.provenance(session, run_id, split=split, cursor=cursor, limit=rows_to_ask(limit))
-    return page_of(rows, limit, "snapshot_id")

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ConfigDict
 
 from api.schemas.fields import Body, Flag, Text, View
+from api.schemas.lineage import RunUseView
+from db.queries.lineage import RunUse
 from db.tables import Evaluation, ModelVersion
 
 
@@ -30,6 +32,8 @@ class ModelView(View):
     """Values on the app's scale at raw scores 0 and 1."""
     threshold_policy: dict[str, Any]
     created_at: datetime
+    tainted: RunUseView | None
+    """How many of its rows have a label of a rater or an import that is excluded now; null where none has."""
 
 
 class ModelWithHeadline(ModelView):
@@ -103,13 +107,16 @@ class ActivationView(PastActivation):
     """AI_MODEL_VERSION of this server: while it is set, that version serves its kind whatever is promoted."""
 
 
-def model_facts(version: ModelVersion, active: Mapping[str, str], served: Mapping[str, str]) -> dict[str, Any]:
+def model_facts(
+    version: ModelVersion, active: Mapping[str, str], served: Mapping[str, str], tainted: Mapping[str, RunUse]
+) -> dict[str, Any]:
     """A version's row as `ModelView` shows it."""
     return {
         **version.model_dump(),
         "scale": (version.scale_low, version.scale_high),
         "active": active.get(version.kind) == version.model_version,
         "served": served.get(version.kind) == version.model_version,
+        "tainted": tainted.get(version.model_version),
     }
 
 

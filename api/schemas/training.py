@@ -89,18 +89,6 @@ class RunView(View):
     created_at: datetime
 
 
-class RunLabelView(View):
-    """One row that a training used."""
-
-    training_run_id: int
-    snapshot_id: int
-    label_source: str
-    label_value: float
-    split: str
-    image_sha256: str
-    included_at: datetime
-
-
 class SubmittedRun(View):
     """A training run and the job that does it."""
 

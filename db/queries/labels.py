@@ -44,10 +44,12 @@ def rate_snapshot(
     is_sunset: bool,
     label_source: str,
     shown_model_version: str | None = None,
+    import_id: int | None = None,
 ) -> None:
     """Append a rating event, make it the rater's current verdict, and recompute the snapshot, in one transaction.
 
-    `rating` is 1..5, or None when `is_sunset` is false. Locks the snapshot's row.
+    `rating` is 1..5, or None when `is_sunset` is false; `import_id` names the import that brings it in. Locks the
+    snapshot's row. What an excluded rater says is kept all the same, and does not count.
     """
     if is_sunset == (rating is None):
         raise Conflict("a sunset is rated 1 to 5; a frame that is not a sunset has no rating")
@@ -61,16 +63,17 @@ def rate_snapshot(
             is_sunset_verdict=is_sunset,
             label_source=label_source,
             shown_model_version=shown_model_version,
+            import_id=import_id,
         )
     )
-    values = {"rating": rating, "is_sunset_verdict": is_sunset, "label_source": label_source}
+    values = {"rating": rating, "is_sunset_verdict": is_sunset, "label_source": label_source, "import_id": import_id}
     session.execute(
         insert(WebcamSnapshotRating)
         .values(snapshot_id=snapshot_id, user_session_id=rater, **values)
         .on_conflict_do_update(index_elements=["snapshot_id", "user_session_id"], set_=values)
     )
     session.flush()
-    recompute_rating(session, snapshot_id)
+    recompute_ratings(session, [snapshot_id])
 
 
 def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
@@ -89,29 +92,58 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
     )
     session.delete(current)
     session.flush()
-    recompute_rating(session, snapshot_id)
+    recompute_ratings(session, [snapshot_id])
     return True
+
+
+EXCLUSIONS_LOCK = "hashtext('label_exclusions')"
+"""Advisory lock: shared while somebody rates, alone while an exclusion recomputes, so that neither misses the other."""
 
 
 def _lock(session: Session, snapshot_id: int) -> None:
     get_snapshot(session, snapshot_id)
+    session.execute(text(f"SELECT pg_advisory_xact_lock_shared({EXCLUSIONS_LOCK})"))
     session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR NO KEY UPDATE"), {"id": snapshot_id})
 
 
-def recompute_rating(session: Session, snapshot_id: int) -> None:
-    """Set `calculated_rating` (mean of the non-null ratings) and `rating_count` (how many those are)."""
+def _excluded_as_of(moment: str) -> str:
+    """The SQL of who and what was excluded at a moment (an SQL expression)."""
+    return f"""
+    SELECT rater, import_id FROM (
+        SELECT DISTINCT ON (rater, import_id) rater, import_id, action FROM label_exclusions
+        WHERE created_at <= {moment} ORDER BY rater, import_id, id DESC
+    ) last WHERE action = 'exclude'
+"""
+
+
+def _import_counts(column: str) -> str:
+    """The SQL condition that `column` names no excluded import; a query with the table `excluded` may use it."""
+    return f"({column} IS NULL OR {column} NOT IN (SELECT import_id FROM excluded WHERE import_id IS NOT NULL))"
+
+
+_COUNTS = f"""
+    user_session_id NOT IN (SELECT rater FROM excluded WHERE rater IS NOT NULL) AND {_import_counts("import_id")}
+"""
+"""The SQL condition that a rating counts: neither its rater nor its import is excluded."""
+
+
+def recompute_ratings(session: Session, snapshot_ids: Sequence[int]) -> None:
+    """Set `calculated_rating` (mean of the non-null ratings that count) and `rating_count` (how many those are)."""
     session.execute(
         text(
-            """
-            UPDATE webcam_snapshots SET calculated_rating = r.mean, rating_count = r.n
-            FROM (SELECT round(avg(rating), 2) AS mean, count(rating) AS n
-                  FROM webcam_snapshot_ratings WHERE snapshot_id = :id) AS r
-            WHERE id = :id
+            f"""
+            WITH excluded AS ({_excluded_as_of("'infinity'")}),
+            r AS (
+                SELECT c.id, round(avg(rating), 2) AS mean, count(rating) AS n FROM unnest(CAST(:ids AS bigint[])) c (id)
+                LEFT JOIN webcam_snapshot_ratings v ON v.snapshot_id = c.id AND {_COUNTS} GROUP BY c.id
+            )
+            UPDATE webcam_snapshots s SET calculated_rating = r.mean, rating_count = r.n FROM r WHERE s.id = r.id
             """
         ),
-        {"id": snapshot_id},
+        {"ids": list(snapshot_ids)},
     )
-    session.get(WebcamSnapshot, snapshot_id, populate_existing=True)
+    for known in [each for each in session.identity_map.values() if isinstance(each, WebcamSnapshot)]:
+        session.refresh(known, ["calculated_rating", "rating_count"])
 
 
 def settled_time(session: Session) -> datetime:
@@ -146,15 +178,19 @@ _SNAPSHOT_FACTS = """
     s.phase, s.captured_at, s.group_name AS named_group
 """
 
-_VERDICTS_AS_OF = """
-    SELECT DISTINCT ON (snapshot_id, user_session_id)
-           snapshot_id, user_session_id, action, rating, is_sunset_verdict, label_source
-    FROM rating_events WHERE created_at <= :as_of
-    ORDER BY snapshot_id, user_session_id, id DESC
+_EXCLUDED = f"excluded AS ({_excluded_as_of(':as_of')})"
+_VERDICTS = f"""
+    {_EXCLUDED}, verdicts AS (
+        SELECT DISTINCT ON (snapshot_id, user_session_id)
+               snapshot_id, user_session_id, action, rating, is_sunset_verdict, label_source, import_id
+        FROM rating_events WHERE created_at <= :as_of AND {_COUNTS}
+        ORDER BY snapshot_id, user_session_id, id DESC
+    )
 """
+"""Tables for a WITH: the last word of each rater on each snapshot as of a time, as if what is excluded then were not."""
 
 _CALCULATED_RATING = f"""
-    WITH verdicts AS ({_VERDICTS_AS_OF}),
+    WITH {_VERDICTS},
     summary AS (
         SELECT snapshot_id, avg(rating) AS mean, count(rating) AS rating_count, count(*) AS num_verdicts,
                count(*) FILTER (WHERE NOT is_sunset_verdict) AS num_not_sunset
@@ -168,10 +204,11 @@ _CALCULATED_RATING = f"""
 """
 
 _MANUAL_SEED = f"""
+    WITH {_EXCLUDED}
     SELECT {_SNAPSHOT_FACTS}, 'manual_seed' AS label_source, s.initial_rating::float8 AS label_value,
            0 AS rating_count, 0 AS num_verdicts
     FROM webcam_snapshots s JOIN webcams w ON w.id = s.webcam_id
-    WHERE s.initial_rating IS NOT NULL AND s.created_at <= :as_of ORDER BY s.id
+    WHERE s.initial_rating IS NOT NULL AND s.created_at <= :as_of AND {_import_counts("s.import_id")} ORDER BY s.id
 """
 
 
@@ -198,12 +235,14 @@ class RawRating:
     rating: int | None
     is_sunset_verdict: bool
     label_source: str
+    import_id: int | None
+    """The import that brought it in, where that is known."""
 
 
 def raw_ratings(session: Session, as_of: datetime) -> list[RawRating]:
-    """Every current verdict as of a time, in order of snapshot and rater."""
+    """Every verdict that counts as of a time, in order of snapshot and rater."""
     sql = (
-        f"SELECT snapshot_id, user_session_id, rating, is_sunset_verdict, label_source FROM ({_VERDICTS_AS_OF}) v "
-        "WHERE action = 'rate' ORDER BY snapshot_id, user_session_id"
+        f"WITH {_VERDICTS} SELECT snapshot_id, user_session_id, rating, is_sunset_verdict, label_source, import_id "
+        "FROM verdicts WHERE action = 'rate' ORDER BY snapshot_id, user_session_id"
     )
     return [RawRating(**row) for row in session.execute(text(sql), {"as_of": as_of}).mappings()]

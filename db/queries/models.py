@@ -152,6 +152,15 @@ def find_run(session: Session, model_version: str) -> ModelTrainingRun | None:
     ).one_or_none()
 
 
+def named_run(session: Session, name: str) -> ModelTrainingRun:
+    """The run of this number, or else the run that made the version of this name, or NotFound."""
+    found = session.get(ModelTrainingRun, int(name)) if name.isascii() and name.isdigit() and len(name) < 19 else None
+    found = found or find_run(session, name)
+    if found is None:
+        raise NotFound(f"There is no training run {name}, neither by number nor by version; see `afterglow runs`.")
+    return found
+
+
 def list_runs(
     session: Session,
     *,

@@ -2,6 +2,7 @@
 
 from db.tables.access import ApiKey
 from db.tables.evaluations import Evaluation
+from db.tables.exclusions import LabelExclusion, LabelImport
 from db.tables.images import Image
 from db.tables.jobs import Job, JobEvent
 from db.tables.labels import RatingEvent, WebcamSnapshotRating
@@ -30,6 +31,7 @@ APPEND_ONLY = (
     "job_events",
     "datasets",
     "snapshot_ai_inferences",
+    "label_exclusions",
 )
 """Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE."""
 
@@ -42,6 +44,8 @@ __all__ = [
     "Image",
     "Job",
     "JobEvent",
+    "LabelExclusion",
+    "LabelImport",
     "ModelActivation",
     "ModelTrainingRun",
     "ModelTrainingSnapshotLabel",

@@ -26,6 +26,8 @@ class WebcamSnapshotRating(SQLModel, table=True):
     """1..5; null when the verdict is "not a sunset"."""
     is_sunset_verdict: bool
     label_source: str
+    import_id: int | None = reference("label_imports.id", nullable=True)
+    """The import that brought it in; null where it came over HTTP, or before imports were recorded."""
     created_at: Moment | None = time_column(now=True)
 
 
@@ -52,4 +54,6 @@ class RatingEvent(SQLModel, table=True):
     label_source: str
     shown_model_version: str | None = None
     """The model whose answer the rater had seen before; null where the rating was blind."""
+    import_id: int | None = reference("label_imports.id", nullable=True)
+    """The import that brought it in; null where it came over HTTP, or before imports were recorded."""
     created_at: Moment | None = time_column(now=True)

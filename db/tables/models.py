@@ -115,7 +115,7 @@ class ModelTrainingSnapshotLabel(SQLModel, table=True):
     label_source: str
     label_value: float
     split: str
-    image_sha256: str
+    image_sha256: str = Field(index=True)
     included_at: Moment | None = time_column(now=True)
 
 
@@ -128,10 +128,12 @@ class ModelTrainingSnapshotRating(SQLModel, table=True):
     id: int | None = bigint_key()
     training_run_id: int = reference("model_training_runs.id", index=False)
     snapshot_id: int = reference("webcam_snapshots.id")
-    user_session_id: str
+    user_session_id: str = Field(index=True)
     rating: int | None = None
     is_sunset_verdict: bool
     label_source: str
+    import_id: int | None = reference("label_imports.id", nullable=True)
+    """The import that brought the rating in; null where it came over HTTP, or before imports were recorded."""
 
 
 class ModelVersion(SQLModel, table=True):

@@ -81,6 +81,8 @@ class WebcamSnapshot(SQLModel, table=True):
     """Group that an import named; such rows never straddle a split."""
     sampling_probability: float | None = None
     """Chance with which a frame below the gate was kept; 1 above it, null where it was imported."""
+    import_id: int | None = reference("label_imports.id", nullable=True)
+    """The import that added it, and its `initial_rating`; null where it came over HTTP."""
 
 
 class SnapshotAiInference(SQLModel, table=True):

@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from db.engine import session_scope
-from db.queries import jobs, models
+from db.queries import exclusions, jobs, labels, models
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, store_report
+from tests.builders import make_snapshot
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
 from worker.stages.export_dataset import export_dataset
@@ -31,7 +32,11 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         assert job.id is not None
         jobs.cancel_job(session, job.id)  # a stream of a final job ends at once
         assert run is not None
-        ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id}
+        import_id = exclusions.begin_import(session, file_name="labels.csv", file_sha256="0" * 64, by="test")
+        labels.rate_snapshot(session, snapshot_id=make_snapshot(session).id, rater="bot", rating=3, is_sunset=True,
+                             label_source="test")  # type: ignore[arg-type]  # fmt: skip
+        exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
+        ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id, "import_id": import_id}
     store_report(store, tmp_path_factory.mktemp("report"))
     ids["evaluation_id"] = evaluate(spare, better=True)
     return {
@@ -39,6 +44,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         "model_version": "tiny_yes",
         "name": "full",
         "rater": "ana",
+        "image_sha256": "0" * 64,
     }
 
 

@@ -118,7 +118,7 @@ class TestRegistration:
         key = f"uploads/{sha256_of(archive)}.zip"
         assert (job["kind"], job["params"], job["run_id"]) == ("register", {"upload": key}, made["id"])
         assert store.read_file(key) == archive
-        [label] = client.get(f"/v1/training-runs/{made['id']}/labels").json()["items"]
+        [label] = client.get(f"/v1/training-runs/{made['id']}/rows").json()["items"]
         assert (label["snapshot_id"], label["image_sha256"]) == (snapshot["id"], snapshot["image_sha256"])
         again = self.register(client, run, archive)
         assert again.status_code == 409
@@ -141,12 +141,12 @@ class TestRegistration:
         run = self.a_run(snapshots[0])
         run["labels"] = [{**run["labels"][0], "snapshot_id": each["id"]} for each in snapshots]
         made = self.register(client, run, zipped(foreign_bundle(tmp_path, run["model_version"]))).json()["run"]
-        url = f"/v1/training-runs/{made['id']}/labels"
+        url = f"/v1/training-runs/{made['id']}/rows"
         first = client.get(url, params={"limit": 2}).json()
         rest = client.get(url, params={"limit": 2, "cursor": first["next_cursor"]}).json()
         ids = [each["snapshot_id"] for each in first["items"] + rest["items"]]
         assert (ids, rest["next_cursor"]) == ([each["id"] for each in snapshots], None)
-        assert client.get("/v1/training-runs/999999/labels").status_code == 404
+        assert client.get("/v1/training-runs/999999/rows").status_code == 404
 
     @pytest.mark.parametrize(
         ("change", "word"),

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import jobs, labels, models, webcams
+from db.queries import exclusions, jobs, labels, models, webcams
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
 from tests.builders import NOON, make_snapshot, make_version
@@ -27,6 +27,7 @@ def _fill(session: Session) -> None:
     """One row in every append-only table."""
     snapshot = make_snapshot(session)
     labels.rate_snapshot(session, snapshot_id=snapshot.id, rater="r", rating=3, is_sunset=True, label_source="test")
+    exclusions.exclude(session, exclusions.Subject(rater="r"), reason="test", by="test")
     session.add(ScoringEvent(kind="rating", path_taken="unscored", reason="test"))
     row = {"snapshot_id": snapshot.id, "label_source": "calculated_rating", "label_value": 3.0, "target_label": 3.0,
            "split": "train", "seen": True, "group_id": "g", "image_sha256": snapshot.image_sha256, "rating_count": 1,

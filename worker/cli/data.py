@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.options import Json, KindArgument
+from worker.cli.options import Before, Json, KindArgument, Limit
 
 if TYPE_CHECKING:
     from worker.importers.snapshots import ImportReport, Kept, Refusal
@@ -46,6 +46,8 @@ def import_snapshots(
 
     Example: afterglow import snapshots labels.csv --images photos/
     """
+    import getpass
+
     from worker.cli.errors import WrongInput
     from worker.cli.output import print_json
     from worker.cli.progress import counted
@@ -58,13 +60,45 @@ def import_snapshots(
     if not file.is_file():
         raise WrongInput(f"{file} is {'not a file' if file.exists() else 'not there'}: give a CSV file")
     with running_services(), counted("importing", "rows") as report_progress:
-        report = snapshots.import_snapshots(file, images, file_store(), report_progress)
+        report = snapshots.import_snapshots(file, images, file_store(), report_progress, f"cli:{getpass.getuser()}")
     if as_json:
         print_json(report.to_json())
     else:
         _print_report(report)
     if report.rows and len(report.refused) == report.rows:
         raise typer.Exit(1)
+
+
+@import_app.command("list")
+def list_imports(limit: Limit = 20, before: Before = None, as_json: Json = False) -> None:
+    """List imports, newest first, with what each brought in.
+
+    Example: afterglow import list
+    """
+    from db.engine import session_scope
+    from db.queries import exclusions
+    from worker.cli.output import console, moment, print_json, print_table, say_more
+    from worker.services import running_services
+
+    with running_services(), session_scope() as session:
+        rows = list(exclusions.list_imports(session, cursor=before, limit=limit))
+        excluded = {subject.import_id for subject in exclusions.excluded_now(session)}
+    if as_json:
+        print_json([{**row.model_dump(), "excluded": row.id in excluded} for row in rows])
+        return
+    if not rows:
+        console.print("no imports; bring labels in with `afterglow import snapshots FILE.csv`")
+        return
+    print_table(
+        ("id", "file", "sha256", "by", "started (UTC)", "snapshots", "ratings", "refused", ""),
+        [
+            (r.id, r.file_name, r.file_sha256[:12], r.imported_by, moment(r.started_at),
+             *((r.counts or {}).get(name) for name in ("snapshots_added", "ratings_added", "refused")),
+             "excluded" if r.id in excluded else "" if r.finished_at else "not finished")
+            for r in rows
+        ],
+    )  # fmt: skip
+    say_more("afterglow import list", rows, limit, rows[-1].id)
 
 
 def _print_report(report: ImportReport) -> None:
@@ -78,6 +112,9 @@ def _print_report(report: ImportReport) -> None:
     )
     console.print(
         f"added: {report.webcams_added} webcams, {report.snapshots_added} snapshots, {report.ratings_added} ratings"
+    )
+    console.print(
+        f"this is import {report.import_id}; if it was a mistake: afterglow exclude import {report.import_id}"
     )
     _print_rows("refused", report.refused)
     _print_rows("taken, but a webcam keeps what is stored of it", report.kept)

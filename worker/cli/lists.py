@@ -15,16 +15,17 @@ def list_models(kind: KindOption = None, limit: Limit = 50, before: Before = Non
     afterglow models --kind rating --limit 5 --json
     """
     from db.engine import session_scope
-    from db.queries import evaluations, models
+    from db.queries import evaluations, lineage, models
     from worker.cli.output import console, moment, print_json, print_table, say_more
     from worker.services import running_services
 
     _check(kind)
     with running_services(), session_scope() as session:
-        active = models.active_versions(session)
+        active, tainted = models.active_versions(session), lineage.tainted_versions(session)
         rows: list[dict[str, Any]] = []
         for version in models.list_versions(session, kind=kind, cursor=before, limit=limit):
             evaluation = evaluations.latest_evaluation(session, version.model_version)
+            use = tainted.get(version.model_version)
             rows.append(
                 {
                     "id": version.id,
@@ -32,6 +33,7 @@ def list_models(kind: KindOption = None, limit: Limit = 50, before: Before = Non
                     "kind": version.kind,
                     "head": version.head,
                     "active": active.get(version.kind) == version.model_version,
+                    "tainted": {"rows": use.rows, "num_rows": use.num_rows, "share": use.share} if use else None,
                     "created_at": version.created_at,
                     "evaluation": _headline(evaluation.report) if evaluation else None,
                 }
@@ -45,7 +47,7 @@ def list_models(kind: KindOption = None, limit: Limit = 50, before: Before = Non
     print_table(
         ("id", "version", "kind", "head", "active", "registered (UTC)", "headline"),
         [
-            (r["id"], r["model_version"], r["kind"], r["head"], "active" if r["active"] else "",
+            (r["id"], r["model_version"], r["kind"], r["head"], _state_text(r["active"], r["tainted"]),
              moment(r["created_at"]), _headline_text(r["evaluation"]))
             for r in rows
         ],
@@ -122,6 +124,12 @@ def _check(kind: str | None) -> None:
 
     if kind is not None:
         judgement(kind)
+
+
+def _state_text(active: bool, tainted: dict[str, Any] | None) -> str:
+    """Whether a version serves, and what part of its rows has a label that does not count any more."""
+    taint = f"tainted: {tainted['rows']} of {tainted['num_rows']} rows" if tainted else ""
+    return ", ".join(word for word in ("active" if active else "", taint) if word)
 
 
 def _headline(report: dict[str, Any]) -> dict[str, Any]:

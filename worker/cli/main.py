@@ -10,7 +10,21 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import data, doctor, jobs, keys, lists, models, reports, reproducing, scoring, services, training
+from worker.cli import (
+    data,
+    doctor,
+    exclude,
+    jobs,
+    keys,
+    lineage,
+    lists,
+    models,
+    reports,
+    reproducing,
+    scoring,
+    services,
+    training,
+)
 from worker.cli.errors import MEANING, Ending
 from worker.cli.output import manner
 
@@ -114,6 +128,8 @@ app.command("models", rich_help_panel=LOOK)(lists.list_models)
 app.command("runs", rich_help_panel=LOOK)(lists.list_runs)
 app.command("report", rich_help_panel=LOOK)(reports.report)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
+app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)
+app.add_typer(exclude.app, name="exclude", rich_help_panel=LEARN)
 
 
 def run(words: list[str]) -> int:

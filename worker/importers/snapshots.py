@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import Any
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import images, labels, webcams
+from db.queries import exclusions, images, labels, webcams
 from db.tables import Webcam
 from ml.images.decode import ImageInfo
 from ml.images.store import FileStore
@@ -58,18 +59,30 @@ class ImportReport:
     snapshots_added: int = 0
     ratings_added: int = 0
     webcams_added: int = 0
+    import_id: int | None = None
+    """The recorded import, which its labels name."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
         return asdict(self)
 
+    def counts(self) -> dict[str, int]:
+        """How many of everything: what is recorded of the import."""
+        counted = ("rows", "imported", "known", "webcams_added", "snapshots_added", "ratings_added")
+        return {**{name: getattr(self, name) for name in counted}, "refused": len(self.refused)}
+
 
 def import_snapshots(
-    path: Path, image_dir: Path | None, store: FileStore, progress: Callable[[int, int], None] = lambda done, all_: None
+    path: Path,
+    image_dir: Path | None,
+    store: FileStore,
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+    by: str = "import",
 ) -> ImportReport:
     """Import a CSV of snapshots, one line in memory at a time.
 
-    Each row is a unit of work of its own; a second import adds nothing. A webcam that is known keeps its title, region
+    Each row is a unit of work of its own; a second import adds nothing. The import is recorded, and whatever it adds
+    names it, so that it can be excluded later. A webcam that is known keeps its title, region
     and position: what the file says otherwise is reported, not taken.
 
     Args:
@@ -78,12 +91,13 @@ def import_snapshots(
         image_dir: Directory under which `image` paths lie; None where all images are URLs.
         store: Where images are kept.
         progress: Called with rows done and rows in all.
+        by: Who imports, for the record.
 
     Raises:
         ImportRefused: The file cannot be read, is no CSV in UTF-8, or lacks a column; nothing was written.
     """
     table = Table(path, REQUIRED, OPTIONAL)
-    report = ImportReport(rows=table.num_rows)
+    report = ImportReport(rows=table.num_rows, import_id=_begin(path, by))
     root = image_dir.resolve() if image_dir is not None else None
     told: set[tuple[str, str, str, object]] = set()
 
@@ -114,7 +128,17 @@ def import_snapshots(
         except RowRefused as refusal:
             report.refused.append(Refusal(line.number, refusal.column, refusal.reason))
         progress(done, report.rows)
+    with session_scope() as session:
+        assert report.import_id is not None
+        exclusions.end_import(session, report.import_id, report.counts())
     return report
+
+
+def _begin(path: Path, by: str) -> int:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with session_scope() as session:
+        return exclusions.begin_import(session, file_name=path.name, file_sha256=digest, by=by)
 
 
 def _differing(webcam: Webcam, row: SnapshotRow) -> list[tuple[str, str]]:
@@ -151,11 +175,16 @@ def _write(session: Session, row: SnapshotRow, info: ImageInfo | None, report: I
         captured_at=row.captured_at,
         group_name=row.group,
         initial_rating=seed,
+        import_id=report.import_id,
         **facts,
     )
     _check_same(snapshot, row, seed)
     assert snapshot.id is not None
-    rated = row.rating is not None and row.label_source != SEED_SOURCE and _rate(session, snapshot.id, row)
+    rated = (
+        row.rating is not None
+        and row.label_source != SEED_SOURCE
+        and _rate(session, snapshot.id, row, report.import_id)
+    )
     report.webcams_added += webcam_added
     report.snapshots_added += snapshot_added
     report.ratings_added += rated
@@ -172,7 +201,7 @@ def _check_same(snapshot: Any, row: SnapshotRow, seed: float | None) -> None:
         raise RowRefused("rating", f"snapshot {snapshot.id} is known with the seed {snapshot.initial_rating}")
 
 
-def _rate(session: Session, snapshot_id: int, row: SnapshotRow) -> bool:
+def _rate(session: Session, snapshot_id: int, row: SnapshotRow, import_id: int | None) -> bool:
     """Add the rater's verdict if this rater has not judged the snapshot yet; another verdict is refused."""
     assert row.rating is not None
     rating = int(row.rating) or None
@@ -192,5 +221,6 @@ def _rate(session: Session, snapshot_id: int, row: SnapshotRow) -> bool:
         rating=rating,
         is_sunset=rating is not None,
         label_source=row.label_source,
+        import_id=import_id,
     )
     return True

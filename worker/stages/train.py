@@ -204,7 +204,8 @@ def _write_provenance(session: Session, run_id: int, kept: list[ManifestRow], as
         ),
         (
             {"training_run_id": run_id, "snapshot_id": raw.snapshot_id, "user_session_id": raw.user_session_id,
-             "rating": raw.rating, "is_sunset_verdict": raw.is_sunset_verdict, "label_source": raw.label_source}
+             "rating": raw.rating, "is_sunset_verdict": raw.is_sunset_verdict, "label_source": raw.label_source,
+             "import_id": raw.import_id}
             for raw in labels.raw_ratings(session, as_of)
             if raw.snapshot_id in used
         ),

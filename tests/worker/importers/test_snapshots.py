@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from PIL import Image
 from sqlmodel import Session, col, select
 
 from db.engine import session_scope
-from db.queries import labels, webcams
-from db.tables import Webcam, WebcamSnapshot
+from db.queries import exclusions, labels, webcams
+from db.tables import RatingEvent, Webcam, WebcamSnapshot
 from ml.images.store import FileStore
 from worker.importers.snapshots import ImportRefused, import_snapshots
 
@@ -59,6 +60,12 @@ def test_a_second_import_adds_nothing(database: str, store: FileStore, folder: P
     second = import_snapshots(table, folder, store)
     assert (second.imported, second.known, second.refused) == (0, 3, [])
     assert (second.webcams_added, second.snapshots_added, second.ratings_added) == (0, 0, 0)
+    with session_scope() as session:
+        recorded = [exclusions.get_import(session, each.import_id) for each in (first, second)]  # type: ignore[arg-type]
+        named = session.exec(select(RatingEvent.import_id).where(col(RatingEvent.import_id).is_not(None))).all()
+    assert {each.file_sha256 for each in recorded} == {hashlib.sha256(table.read_bytes()).hexdigest()}
+    assert [each.counts for each in recorded] == [first.counts(), second.counts()]
+    assert list(named) == [first.import_id] * 3
     two, one = sorted(_snapshots("twice"), key=lambda s: s.captured_at)
     assert (two.calculated_rating, two.rating_count) == (4.5, 2)
     assert (one.calculated_rating, one.rating_count) == (None, 0)
