@@ -164,7 +164,7 @@ def _train_again(context: JobContext, store: FileStore, recorded: Recorded, dire
     again = Retrained(directory / "run", directory / "bundle")
     recipe = dict(training.params_json["recipe"])
     source = facts["weights_source"]
-    if source["kind"] != "none":
+    if source["kind"] in ("imagenet", "file"):  # others have no file of weights
         recipe["weights"] = resolve_weights(store, f"sha256:{source['sha256']}", directory)
     (directory / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
 

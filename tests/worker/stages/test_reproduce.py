@@ -80,7 +80,7 @@ def _run(job_id: int | None) -> Any:
 
 def _train(**keys: Any) -> str:
     """Train and export, as the queue would; returns the version."""
-    recipe = debug_recipe(image_size=32, folds=2, threads=1, **keys)
+    recipe = debug_recipe(**{"image_size": 32, "folds": 2, "threads": 1, **keys})
     with session_scope() as session:
         run, job = submit_training(session, "rating", recipe)
     _run(job.id)
@@ -133,6 +133,11 @@ def test_what_was_trained_here_is_identical_without_a_network(trained: str, with
     assert not without_network.exists(), without_network.read_text()
     with session_scope() as session:
         assert (len(models.list_versions(session)), len(models.list_runs(session))) == before
+
+
+def test_a_model_on_hand_made_features_has_no_weights_to_look_for(labelled: FileStore) -> None:
+    result = _reproduce(_train(backbone="handmade", image_size=128))
+    assert (result["promise"], result["holds"], result["warnings"]) == ("identical", True, [])
 
 
 def test_the_manifest_is_rebuilt_from_rows_with_every_exclusion(trained: str) -> None:
