@@ -90,6 +90,7 @@ def content(world):
 class TestThePage:
     def test_all_sections_stand_in_order_and_the_navigation_leads_to_them(self, written):
         page = Page(written)
+        assert written.startswith("<!DOCTYPE html>\n")
         assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == SECTIONS
         assert [attrs["href"] for tag, attrs in page.tags if tag == "a"] == [f"#{name}" for name in SECTIONS]
 
