@@ -214,6 +214,8 @@ def install(app: FastAPI) -> None:
 
 def printable(text: str) -> str:
     """A text that every JSON encoder takes: lone surrogates and control characters are escaped."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
     )

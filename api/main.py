@@ -79,6 +79,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     app.state.settings, app.state.metrics, app.state.keys = settings, metrics, KeyCache()
     errors.install(app)
+    app.add_middleware(score.ScoreFirst)  # innermost
     hosts = [host.strip() for host in settings.trusted_hosts.split(",") if host.strip()]
     if "*" not in hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)

@@ -38,8 +38,8 @@ class BoundedPool:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more than half of the threads have their next step waiting already."""
-        return 2 * self._steps.qsize() > self.threads
+        """Whether a step waits for a thread."""
+        return not self._steps.empty()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread, with the caller's logging context.

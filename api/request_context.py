@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 from collections.abc import Iterable
@@ -23,6 +23,9 @@ _SANE_ID = re.compile(r"(?!ag_)[A-Za-z0-9._-]{1,64}")
 """What a caller may name a request, which stands in the log and in the answer; never what looks like a key."""
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _OURS = frozenset({b"x-request-id", *(name for name, _ in _SAFE)})
+_ids = random.Random()
+"""An id is no secret and needs to differ only. Asking the system for each would give the interpreter up to other threads
+each time, in the one that everything waits for."""
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -66,7 +69,7 @@ class RequestContext:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _SANE_ID.fullmatch(given) else os.urandom(16).hex()
+        request_id = given if _SANE_ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         limit = self.body_limits.get(scope["path"], self.body_limit)
         began = time.perf_counter()

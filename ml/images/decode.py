@@ -234,6 +234,7 @@ def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> tuple[s
                 # A JPEG's EXIF stands before its pixels; the wanted size is that of the turned image.
                 is_lying = is_turned(orientation_of(opened.info.get("exif")))
                 opened.draft(None, _shrunk(size, wanted if is_lying else wanted[::-1]))
+                opened.decodermaxblock = len(data)  # in one go, else threads that decode stop for one another
             opened.load()
             # PNG may name its orientation after the pixels, so it is asked for only now.
             orientation = orientation_of(opened.info.get("exif"))

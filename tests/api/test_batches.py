@@ -64,3 +64,30 @@ def test_a_batch_lingers_while_more_is_to_come() -> None:
     batches.close()
     assert [number for batch in seen for number in batch] == [1, 2, 3]
     assert seen[0][:2] == [1, 2]
+
+
+def test_what_comes_while_a_batch_lingers_waits_with_it_until_more_is_no_longer_sure() -> None:
+    seen: list[list[int]] = []
+    worked, is_busy = threading.Event(), threading.Event()
+
+    def work(batch: list[int]) -> None:
+        seen.append(batch)
+        worked.set()
+
+    asked = threading.Event()
+
+    def linger() -> bool:
+        asked.set()
+        return is_busy.is_set()
+
+    is_busy.set()
+    batches: Batches[int] = Batches("test", work, lambda *_: None, linger=linger, linger_s=30.0)
+    batches.put(1)
+    assert asked.wait(30)
+    batches.put(2)
+    is_busy.clear()
+    batches.put(3)
+    assert worked.wait(30)
+    batches.close()
+    assert seen[0][:2] == [1, 2]
+    assert [number for batch in seen for number in batch] == [1, 2, 3]
