@@ -1,11 +1,13 @@
 import json
 import shlex
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from ml.bundle import load_bundle
-from ml.cards import data_card, how_to_reproduce, model_card
+from ml.cards import LICENCES, data_card, how_to_reproduce, model_card
+from ml.features.backbones import WeightsSource
 from ml.manifest import ManifestError, manifest_sha256
 from ml.noise import Ratings
 from tests.ml.brightness import brightness_bundle
@@ -88,6 +90,9 @@ class TestModelCard:
         assert (weights["source"], weights["sha256"], weights["file"]) == (
             source["kind"], source["sha256"], source["path_name"],
         )  # fmt: skip
+
+    def test_every_source_of_weights_has_its_licence(self):
+        assert set(get_args(get_type_hints(WeightsSource)["kind"])) == set(LICENCES)
 
     def test_a_bundle_from_elsewhere_may_say_anything_of_its_training(self, tmp_path):
         odd = dict.fromkeys(("recipe", "weights_source", "counts", "groups", "notes"), "odd")
