@@ -32,6 +32,7 @@ from api.routes import (
     score,
     snapshots,
     system,
+    tick,
     training_runs,
     webcams,
 )
@@ -43,6 +44,8 @@ from worker.places import bundle_cache, file_store
 log = structlog.get_logger("api")
 FETCH_WAITING = 200
 """Pictures by address that wait for a fetching thread at most: two webcam ticks of 100."""
+TICKS_AT_ONCE = 2
+"""Ticks that run at the same time; one more is answered 503."""
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
@@ -55,6 +58,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         configure_logging()
         app.state.score_pool = BoundedPool("score", settings.score_threads, settings.score_queue)
         app.state.fetch_pool = BoundedPool("fetch", settings.fetch_threads, FETCH_WAITING)
+        app.state.tick_pool = BoundedPool("ticks", TICKS_AT_ONCE, 0)
         app.state.active_models = ActiveModels(
             file_store(), bundle_cache(), pinned=settings.model_version, threshold=settings.rating_threshold
         )
@@ -88,7 +92,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes}, refusals=refusals,
     )  # fmt: skip
     for part in (
-        score, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, exclusions, jobs, keys,
+        score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, exclusions,
+        jobs, keys,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     app.include_router(system.router)
@@ -100,6 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
 def _stop(app: FastAPI) -> None:
     app.state.active_models.stop()
+    app.state.tick_pool.close()
     app.state.fetch_pool.close()
     app.state.score_pool.close()
     app.state.desk.close()

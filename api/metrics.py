@@ -48,6 +48,10 @@ class Metrics:
         found[0].inc()
         found[1].observe(seconds)
 
+    def count_score(self, kind: str, path_taken: str) -> None:
+        """Count one attempt to score whose time was nobody's to wait for."""
+        self.scores.labels(kind, path_taken).inc()
+
     def note_score(self, kind: str, path_taken: str, seconds: float) -> None:
         """Count one attempt to score."""
         found = self._by_score.get((kind, path_taken))

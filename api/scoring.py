@@ -16,7 +16,6 @@ from itertools import groupby
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from api.active_models import ActiveModels
@@ -28,8 +27,8 @@ from api.pool import BoundedPool, answer, call_on, refuse
 from api.schemas.frames import DEFAULT_SOURCE, FrameFields
 from api.schemas.score import ScoreAnswer, answer_of
 from api.settings import ApiSettings
-from db.engine import LoneStatements, session_scope
-from db.errors import NoDatabase, NotFound
+from db.engine import LoneStatements, is_away, session_scope
+from db.errors import NotFound
 from db.queries import scoring, webcams
 from db.tables import Webcam
 from ml.bundle import BundleError
@@ -198,7 +197,7 @@ class ScoringDesk:
         try:
             self._write([pending.attempt() for pending in together], LONE_LOCK_WAIT_MS if alone else LOCK_WAIT_MS)
         except Exception as error:  # noqa: BLE001 whoever waits must hear of whatever it was
-            if alone or _is_away(error):
+            if alone or is_away(error):
                 for pending in together:
                     self._fail(pending, error)
                 return
@@ -258,14 +257,6 @@ def _scored(served: Served | None, pending: Pending) -> Scored:
 def _let_go(together: Sequence[Pending]) -> None:
     for pending in together:
         answer(pending.done, None)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether the database itself cannot be used, so that trying again at once is of no use."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, NoDatabase)
-    state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state is None or state[:2] in ("08", "53", "57")
 
 
 def _unknown_webcam(fields: FrameFields) -> NotFound:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlmodel import Session
 
 from db.errors import DatabaseError, NoDatabase
@@ -147,6 +147,14 @@ def session_scope() -> Iterator[Session]:
         except BaseException:
             session.rollback()
             raise
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database itself cannot be used, so that trying again at once is of no use."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, NoDatabase)
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state[:2] in ("08", "53", "57")
 
 
 class LoneStatements:

@@ -80,6 +80,22 @@ class ServingSettings(BaseSettings):
     exploration_share: float = Field(0.02, ge=0, le=1, validation_alias="AFTERGLOW_EXPLORATION_SHARE")
     """Share of frames below the threshold that is kept all the same, so that recall can be measured."""
 
+    tick_image_s: float = Field(3.0, gt=0, validation_alias="AFTERGLOW_TICK_IMAGE_S")
+    """Seconds after which one image of a tick is given up."""
+
+    tick_total_s: float = Field(50.0, gt=0, validation_alias="AFTERGLOW_TICK_TOTAL_S")
+    """Seconds that a tick takes in all; what is not scored by then is answered as `unscored`, reason `deadline`."""
+
+    tick_at_once: int = Field(16, ge=1, validation_alias="AFTERGLOW_TICK_AT_ONCE")
+    """Images that a tick fetches at the same time; of these never more than two from one host."""
+
+    tick_backoff_s: float = Field(600.0, gt=0, validation_alias="AFTERGLOW_TICK_BACKOFF_S")
+    """Seconds that a webcam is left alone after its image could not be fetched; twice that after the second time, and
+    so on."""
+
+    tick_backoff_max_s: float = Field(21600.0, gt=0, validation_alias="AFTERGLOW_TICK_BACKOFF_MAX_S")
+    """Seconds that a webcam whose image cannot be fetched is left alone at most."""
+
 
 @cache
 def worker_settings() -> WorkerSettings:

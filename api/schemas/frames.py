@@ -11,7 +11,12 @@ from api.schemas.fields import Body, Id, Moment, Phase, Text
 DEFAULT_SOURCE = "windy"
 
 
-def _url(text: str) -> str:
+def picture_url(text: str) -> str:
+    """The address, unless nothing can be fetched there whatever it is.
+
+    Raises:
+        ValueError: It is too long or holds NUL.
+    """
     if len(text) > 4096 or "\0" in text:
         raise ValueError("is no URL of a picture")
     return text
@@ -55,7 +60,7 @@ class FrameFields(Body):
 class ScoreItem(FrameFields):
     """One picture to score, by address or as text."""
 
-    url: Annotated[str, AfterValidator(_url)] | None = Field(None, examples=["https://example.org/webcam.jpg"])
+    url: Annotated[str, AfterValidator(picture_url)] | None = Field(None, examples=["https://example.org/webcam.jpg"])
     """Address of the picture, http or https."""
     image_base64: str | None = None
     """The picture's bytes in base64, instead of `url`."""

@@ -21,7 +21,22 @@ def _stars(value: Any) -> Any:
     return value
 
 
-class WebcamBody(Body):
+class WebcamFacts(Body):
+    """What is known of a webcam beside its name."""
+
+    title: Text | None = None
+    status: Text | None = None
+    lat: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False, strict=True)
+    """Degrees north."""
+    lng: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False, strict=True)
+    """Degrees east; decides the local day that splits go by."""
+    city: Text | None = None
+    region: Text | None = None
+    country: Text | None = None
+    continent: Text | None = None
+
+
+class WebcamBody(WebcamFacts):
     """A webcam to add."""
 
     model_config = ConfigDict(
@@ -39,16 +54,6 @@ class WebcamBody(Body):
     """Whose webcam it is."""
     external_id: Text
     """Its id there."""
-    title: Text | None = None
-    status: Text | None = None
-    lat: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False, strict=True)
-    """Degrees north."""
-    lng: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False, strict=True)
-    """Degrees east; decides the local day that splits go by."""
-    city: Text | None = None
-    region: Text | None = None
-    country: Text | None = None
-    continent: Text | None = None
 
 
 class WebcamView(View):

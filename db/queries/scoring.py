@@ -102,13 +102,14 @@ def snapshot_ids(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[in
     return [found[row["webcam_id"]] for row in rows]
 
 
-def add_inferences(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+def add_inferences(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[int]:
     """Record what versions said of snapshots, and their latest scores: `snapshot_id`, `model_version`, `raw_score`,
-    `ai_rating`. What a version has said before stays.
+    `ai_rating`. What a version has said before stays. Returns the snapshots that got a row.
     """
     given = _columns(rows, "snapshot_id", "model_version", "raw_score", "ai_rating")
-    session.execute(_ADD_INFERENCES, given)
+    added = {int(snapshot_id) for (snapshot_id,) in session.execute(_ADD_INFERENCES, given)}
     session.execute(_SET_SNAPSHOT_SCORES, given)
+    return added
 
 
 def add_scoring_events(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -177,7 +178,8 @@ _SNAPSHOT_IDS = text(
 _ADD_INFERENCES = text(
     "INSERT INTO snapshot_ai_inferences (snapshot_id, model_version, raw_score, ai_rating) "
     "SELECT * FROM unnest(CAST(:snapshot_id AS bigint[]), CAST(:model_version AS text[]), "
-    "CAST(:raw_score AS float8[]), CAST(:ai_rating AS float8[])) ON CONFLICT (snapshot_id, model_version) DO NOTHING"
+    "CAST(:raw_score AS float8[]), CAST(:ai_rating AS float8[])) ON CONFLICT (snapshot_id, model_version) DO NOTHING "
+    "RETURNING snapshot_id"
 )
 _SET_SNAPSHOT_SCORES = text(
     "UPDATE webcam_snapshots SET ai_rating = given.ai_rating, ai_model_version = given.model_version "

@@ -16,7 +16,7 @@ from db.tables.models import (
     ModelVersion,
     SplitAssignment,
 )
-from db.tables.webcams import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
+from db.tables.webcams import ScoringEvent, SnapshotAiInference, Webcam, WebcamFetchFailure, WebcamSnapshot
 
 APPEND_ONLY = (
     "rating_events",
@@ -56,6 +56,7 @@ __all__ = [
     "SnapshotAiInference",
     "SplitAssignment",
     "Webcam",
+    "WebcamFetchFailure",
     "WebcamSnapshot",
     "WebcamSnapshotRating",
 ]

@@ -132,3 +132,27 @@ class ScoringEvent(SQLModel, table=True):
         default=None,
         sa_column=Column(BigInteger, ForeignKey("webcam_snapshots.id", ondelete="RESTRICT"), nullable=True, index=True),
     )
+
+
+class WebcamFetchFailure(SQLModel, table=True):
+    """A webcam whose picture could not be fetched the last time, and from when on it is asked for again.
+
+    Gone with the first picture that comes. Holds only for the address it was seen at.
+    """
+
+    __tablename__ = "webcam_fetch_failures"
+    __table_args__ = (CheckConstraint("failures >= 1", name="failures"),)
+
+    webcam_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("webcams.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+        )
+    )
+    address: str
+    """URL of the picture without its query, which may hold a secret and changes with every token."""
+    failures: int
+    """How many times in a row."""
+    reason: str
+    """What went wrong the last time."""
+    failed_at: Moment | None = time_column(now=True)
+    retry_at: Moment = time_column()

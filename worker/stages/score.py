@@ -69,6 +69,8 @@ class Scored:
     policy: dict[str, Any] | None = None
     capture: CaptureVerdict = field(default_factory=lambda: CaptureVerdict(False, "no-score", None, None))
     event_id: int | None = None
+    wrote_inference: bool = False
+    """Whether the snapshot that shows this picture got an inference of this version, which it did not have."""
 
 
 @dataclass
@@ -273,8 +275,9 @@ def _pass_gate(
         attempt.scored.capture = verdict
     _store_images(store, [attempt.data for attempt in attempts if attempt.scored.capture.captured])
     standing = [attempt.scored for attempt in attempts if attempt.scored.capture.shows_snapshot]
+    written: set[int] = set()
     if standing:
-        scoring.add_inferences(
+        written = scoring.add_inferences(
             session,
             [
                 {"snapshot_id": scored.capture.snapshot_id, "model_version": scored.model_version,
@@ -282,6 +285,8 @@ def _pass_gate(
                 for scored in standing
             ],
         )  # fmt: skip
+    for attempt in attempts:
+        attempt.scored.wrote_inference = attempt.scored.capture.snapshot_id in written
 
 
 def _store_images(store: FileStore, images: Sequence[bytes | None]) -> None:
