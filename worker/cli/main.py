@@ -23,6 +23,7 @@ from worker.cli import (
     reproducing,
     scoring,
     services,
+    tick,
     training,
 )
 from worker.cli.errors import MEANING, Ending
@@ -123,6 +124,7 @@ app.command("reproduce", rich_help_panel=LEARN)(reproducing.reproduce)
 app.command("promote", rich_help_panel=SERVE)(models.promote)
 app.command("rollback", rich_help_panel=SERVE)(models.rollback)
 app.command("score", rich_help_panel=SERVE)(scoring.score)
+app.command("tick", rich_help_panel=SERVE)(tick.tick)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
 app.command("models", rich_help_panel=LOOK)(lists.list_models)
 app.command("runs", rich_help_panel=LOOK)(lists.list_runs)
