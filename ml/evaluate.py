@@ -23,10 +23,8 @@ from ml.bundle import bundle_sha256
 from ml.curves import read_webcams
 from ml.evaluated import write_predictions
 from ml.events import Progress, run_verb
-from ml.images.fingerprints import fingerprints_of
 from ml.images.store import FileStore
 from ml.inference import Scorer
-from ml.leak_audit import audit, naive_split
 from ml.manifest import ManifestError, manifest_sha256, read_manifest
 from ml.noise import read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
@@ -116,10 +114,6 @@ def evaluate(
     content["noise"] = noise_content(votes, kept, judgement, head, judged, replicates)
     content["noise"]["sentence"] = noise_sentence(scorer.bundle.model_version, content["noise"], content["headline"])
     notes.insert(1, content["noise"]["sentence"])
-    prints = fingerprints_of(store.image, [str(row.image_sha256) for row in kept], cache, threads=num_threads())
-    content["audit"] = audit(full, kept, prints, folded.folds if folded is not None else None)
-    content["audit"]["naive"] = naive_split(judgement, head, kept, features, replicates)
-    notes.insert(2, content["audit"]["verdict"])
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     main = parts[content["headline"]]

@@ -23,8 +23,6 @@ class Evaluated:
     entries: list[reports.Scores]
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     """The model's named outputs behind its scores, each (N,); empty where they are not known."""
-    folds: dict[int, int] | None = None
-    """Snapshot -> fold, where the model's scores are out of fold."""
 
     @property
     def targets(self) -> np.ndarray:
