@@ -11,6 +11,7 @@ import pytest
 
 from ml.frames import MAX_THUMBNAIL_BYTES, NUM_FRAMES, thumbnails
 from ml.report import ReportError
+from ml.report_files import FRAME_LISTS
 from ml.report_page import MAX_PAGE_BYTES, report_page
 from tests.ml.test_evaluate import World, write_ratings
 
@@ -279,7 +280,8 @@ class TestWhatItSays:
         assert len(content["worst"]) == 20
         residuals = [abs(row["residual"]) for row in content["worst"]]
         assert residuals == sorted(residuals, reverse=True)
-        assert written.count("<img ") == len(content["worst"]) + len(content["doubtful"])
+        lists = [content.get(name, [])[:NUM_FRAMES] for name in FRAME_LISTS]
+        assert written.count("<img ") == sum(len(each) for each in lists)
         assert json.dumps(content["model_card"])
         assert content["model_card"]["bundle_sha256"] in written
 
