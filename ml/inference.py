@@ -126,14 +126,14 @@ class Scorer:
         return {name: np.concatenate([part[name] for part in parts]) for name in self.bundle.outputs}
 
     def self_test(self) -> None:
-        """Score the golden images through decoder, resize and graph, and compare with what the bundle says.
+        """Score the golden images as a request would be, and compare with what the bundle says.
 
         Raises:
             BundleError: An output differs by more than 1e-4.
         """
         for golden in self.bundle.golden:
             try:
-                outputs = self.run(self._pixels((self.bundle.directory / golden.file).read_bytes())[None])
+                outputs = self.run(self.read((self.bundle.directory / golden.file).read_bytes())[1][None])
             except (ImageError, OSError) as error:
                 raise BundleError(
                     f"{self.bundle.model_version}: self-test failed: {golden.file} cannot be read: {error}"

@@ -129,6 +129,13 @@ def test_a_run_on_other_definitions_of_hand_made_features_is_refused(tiny_datase
         read_run(tmp_path / "run")
 
 
+def test_the_largest_backbone_is_the_same_in_both_runtimes(tiny_dataset, tmp_path):
+    """The others are held to it by the tests around this one."""
+    train_in_process(tiny_dataset, tmp_path / "run", backbone="mobilenet_v2", evaluation="test")
+    result = export(tmp_path / "run", "v", tiny_dataset.store, tiny_dataset.manifest, tmp_path / "bundle")
+    assert result["parity"]["max_abs_difference"] <= 1e-3
+
+
 def test_a_version_that_is_no_file_name_is_refused(tiny_dataset, trained, tmp_path):
     with pytest.raises(BundleError, match="model version"):
         export(trained.directory, "../v", tiny_dataset.store, tiny_dataset.manifest, tmp_path / "b")
