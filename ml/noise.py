@@ -231,6 +231,23 @@ def _verdict_disagreement(num_stars: np.ndarray, num_verdicts: np.ndarray) -> fl
     return float(against.sum() / num_verdicts[several].sum())
 
 
+def labels_of(noise: Noise, ratings: Ratings) -> Labels:
+    """What verdicts make of their items by biases that were fitted on others; an unknown rater has none."""
+    snapshots, item_of = np.unique(ratings.snapshot_ids, return_inverse=True)
+    given = ~np.isnan(ratings.stars)
+    num_stars = np.bincount(item_of[given], minlength=len(snapshots))
+    is_rated = 2 * num_stars > np.bincount(item_of, minlength=len(snapshots))
+    used = given & is_rated[item_of]
+    bias_of = dict(zip(noise.raters, noise.biases, strict=True))
+    biases = np.array([bias_of.get(str(rater), 0.0) for rater in ratings.raters[used]], dtype=np.float64)
+    counts = np.where(is_rated, num_stars, 0)
+    sums, shifts = (
+        np.bincount(item_of[used], weights=values, minlength=len(snapshots)) for values in (ratings.stars[used], biases)
+    )
+    divisor = np.maximum(counts, 1)
+    return Labels(snapshots, counts, sums / divisor, (sums - shifts) / divisor, shifts / divisor, is_rated)
+
+
 # -- what training takes ---------------------------------------------------------------------------------------------
 
 

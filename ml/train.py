@@ -1,7 +1,7 @@
 """The verb `train`: a manifest and a recipe in, a run's directory out.
 
     python -m ml.train --kind K --manifest manifest_full.csv --recipe recipe.json --store URL --cache DIR --out RUN_DIR
-        [--resume DIR --attempt NAME --checkpoint-s SECONDS]
+        [--ratings FILE] [--resume DIR --attempt NAME --checkpoint-s SECONDS]
 
 Writes weights.safetensors, epochs.jsonl, oof.csv (when evaluated by K-fold) and, last, training.json. With `--resume`
 it goes on from the checkpoints in that directory, keeps its own there, and ends with the weights of a training that
@@ -31,6 +31,7 @@ from ml.images.store import FileStore
 from ml.judgements import judgement
 from ml.judgements.base import Judgement, Scale
 from ml.manifest import manifest_sha256, read_manifest
+from ml.noise import read_ratings
 from ml.threshold_fit import policy_note
 from ml.training.checkpoints import FIRST_ATTEMPT, SECONDS_BETWEEN_CHECKPOINTS, Checkpoints
 from ml.training.dataset import FeatureInputs, ImageInputs, ImageReader, Inputs, Items, cached_features, load_items
@@ -43,6 +44,7 @@ from ml.training.heads import (
     StandardisedHead,
     write_weights,
 )
+from ml.training.label_noise import LABELS_FILE, with_label_noise, write_labels
 from ml.training.learner import Fit, Learner
 from ml.training.loop import fit, make_deterministic
 from ml.training.outoffold import Calibrated, OutOfFold, calibrate, predict_out_of_fold, write_out_of_fold
@@ -61,6 +63,7 @@ def train(
     resume: Path | None = None,
     attempt: str = FIRST_ATTEMPT,
     checkpoint_s: float = SECONDS_BETWEEN_CHECKPOINTS,
+    ratings: Path | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate, and evaluate out of fold where the test split is too small; returns training.json's content.
 
@@ -74,12 +77,16 @@ def train(
         resume: directory of the run's checkpoints, read and written; None for none.
         attempt: which attempt at the run this is, for the log of epochs.
         checkpoint_s: seconds between two checkpoints at least; 0 for one after every epoch.
+        ratings: CSV of the raw verdicts behind the labels; without it the noise of the labels is unknown.
     """
     started = time.monotonic()
     kind = judgement(kind_name)
     recipe = _read_recipe(recipe_path, kind)
     rows = read_manifest(manifest)
-    items = load_items(rows, kind, recipe.head)
+    plain = load_items(rows, kind, recipe.head)
+    votes = None if ratings is None else read_ratings(ratings)
+    items, label_noise = with_label_noise(plain, rows, kind, recipe.head, votes, recipe.label_noise)
+    ratings_sha256 = None if ratings is None else hashlib.sha256(ratings.read_bytes()).hexdigest()
     method = evaluation_method(items, recipe)
     pool = items.rows("train", "val")
     kind.check_targets(items.targets[items.rows("train")], recipe.head)
@@ -92,7 +99,7 @@ def train(
     backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
     if backbone.source.kind == "imagenet":
         emit({"event": "downloaded", "file": str(downloaded_file(recipe.backbone)), "sha256": backbone.source.sha256})
-    notes = _notes(backbone, recipe)
+    notes = [*_notes(backbone, recipe), label_noise["sentence"]]
     progress = Progress()
     needed = np.arange(len(items)) if method == "kfold" else pool
     reading = 0.6 if recipe.trainable == "head" else 0.1
@@ -100,7 +107,7 @@ def train(
     scale = kind.scale
     if recipe.scale_low is not None and recipe.scale_high is not None:
         scale = Scale(recipe.scale_low, recipe.scale_high)
-    identity = _identity(kind, recipe, scale, manifest_sha256(rows), backbone)
+    identity = _identity(kind, recipe, scale, manifest_sha256(rows), ratings_sha256, backbone)
     checkpoints = Checkpoints(resume, identity, attempt, checkpoint_s, around["libraries"])
     learner = Learner(kind, recipe, scale, items, inputs, backbone, checkpoints)
     fitted, calibrated, oof = _fit_all(learner, method, progress.part(reading, 1.0), notes)
@@ -112,6 +119,7 @@ def train(
     (out / EPOCHS_FILE).write_text("".join(json.dumps(finite(each)) + "\n" for each in fitted.epochs), encoding="utf-8")
     if oof is not None:
         write_out_of_fold(out / OOF_FILE, items, oof)
+    write_labels(out / LABELS_FILE, items)
     facts = {
         **_recipe_facts(kind, recipe, scale),
         "normalisation": backbone.normalisation(),
@@ -124,6 +132,7 @@ def train(
         "val_metrics": fitted.val_metrics,
         "weights_source": asdict(backbone.source),
         "manifest_sha256": manifest_sha256(rows),
+        "label_noise": {**label_noise, "ratings_sha256": ratings_sha256},
         "weights_sha256": weights_sha256,
         **around,
         "resumed_from": checkpoints.resumed_from,
@@ -163,7 +172,9 @@ def _read_recipe(path: Path, kind: Judgement) -> Recipe:
     return recipe
 
 
-def _identity(kind: Judgement, recipe: Recipe, scale: Scale, manifest: str, backbone: LoadedBackbone) -> str:
+def _identity(
+    kind: Judgement, recipe: Recipe, scale: Scale, manifest: str, ratings: str | None, backbone: LoadedBackbone
+) -> str:
     """What a checkpoint must have been made from to be gone on from, as one sha256."""
     known = {
         # The weights count by their content: the path of the same file is another one in each attempt.
@@ -172,6 +183,7 @@ def _identity(kind: Judgement, recipe: Recipe, scale: Scale, manifest: str, back
         "kind": [kind.name, kind.version],
         "scale": [scale.low, scale.high],
         "manifest_sha256": manifest,
+        "ratings_sha256": ratings,
         "preprocessing_version": PREPROCESSING_VERSION,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
@@ -273,10 +285,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--attempt", default=FIRST_ATTEMPT, help="which attempt at the run this is, for its log")
     parser.add_argument("--checkpoint-s", type=float, default=SECONDS_BETWEEN_CHECKPOINTS,
                         help="seconds between two checkpoints at least; 0 for one after every epoch")  # fmt: skip
+    parser.add_argument("--ratings", type=Path, help="CSV snapshot_id, rater, rating, verdict, label_source")
     given = parser.parse_args(arguments)
     return run_verb(
         lambda: train(given.kind, given.manifest, given.recipe, given.store, given.cache, given.out,
-                      given.resume, given.attempt, given.checkpoint_s)
+                      given.resume, given.attempt, given.checkpoint_s, given.ratings)
     )  # fmt: skip
 
 

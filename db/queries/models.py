@@ -195,6 +195,13 @@ def provenance(
     return page_rows(session, query, col(label.snapshot_id), cursor=cursor, limit=limit)
 
 
+def provenance_ratings(session: Session, run_id: int) -> Sequence[ModelTrainingSnapshotRating]:
+    """The raw ratings behind the rows of a run, in order of snapshot and rater."""
+    rating = ModelTrainingSnapshotRating
+    order = (col(rating.snapshot_id), col(rating.user_session_id))
+    return session.exec(select(rating).where(col(rating.training_run_id) == run_id).order_by(*order)).all()
+
+
 # -- versions --------------------------------------------------------------------------------------------------------
 
 

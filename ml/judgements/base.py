@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from ml.calibration import Calibration
 from ml.manifest import ManifestRow
+from ml.noise import Labels, Noise
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +67,18 @@ class ReviewSpec:
     """Name of the widget on the review page."""
     keys: dict[str, str]
     """Key -> meaning; keys are unique."""
+
+
+@dataclass(frozen=True)
+class VotedTargets:
+    """What a head learns from the votes behind labels, where the noise of the raters is known."""
+
+    targets: np.ndarray
+    """float (I,), on the scale of `target`."""
+    is_weighted: bool
+    """Whether each counts by its precision; false where the target itself says how sure it is."""
+    how: str
+    """For people, after "labels are learned"."""
 
 
 class Judgement(ABC):
@@ -197,6 +210,13 @@ class Judgement(ABC):
         counts = weights.astype(np.int64)
         measured = [self.measure(np.repeat(scores, row), np.repeat(targets, row), head) for row in counts]
         return {spec.name: np.array([each[spec.name] for each in measured]) for spec in self.metrics(head)}
+
+    def targets_from_votes(self, noise: Noise, labels: Labels, head: str) -> VotedTargets | None:
+        """What `head` learns from items' votes; None where it learns from plain labels only.
+
+        Never shrunk towards a mean, since a model's expectation shrinks by itself.
+        """
+        return None
 
     def stars_per_target(self, head: str) -> float | None:
         """How many stars one unit of `target` is; None where errors of `head` are not measured in raters' stars.

@@ -17,10 +17,11 @@ from ml import calibration as calibrations
 from ml import metrics, thresholds
 from ml.calibration import Calibration
 from ml.judgements import graph
-from ml.judgements.base import Judgement, JudgementError, MetricSpec, ReviewSpec, Scale
+from ml.judgements.base import Judgement, JudgementError, MetricSpec, ReviewSpec, Scale, VotedTargets
 from ml.judgements.rating_labels import GOOD_FROM, LABEL_SCALE, RatingLabel, RatingPrediction
 from ml.judgements.rating_metrics import BINARY, GOOD_PROBABILITY, REGRESSION, measure_good, measure_stars
 from ml.manifest import ManifestRow
+from ml.noise import Labels, Noise, probability_good
 
 if TYPE_CHECKING:
     import torch
@@ -213,6 +214,15 @@ class Rating(Judgement):
         self._check_head(head)
         s, t = np.asarray(scores, dtype=np.float64).ravel(), np.asarray(targets, dtype=np.float64).ravel()
         return measure_stars(s, t, weights) if head == "regression" else measure_good(s, t, weights)
+
+    def targets_from_votes(self, noise: Noise, labels: Labels, head: str) -> VotedTargets | None:
+        """Regression: means less the biases of those who rated, weighted. Binary: P(true rating >= 4 | votes)."""
+        self._check_head(head)
+        if head == "regression":
+            return VotedTargets(labels.corrected, True, "as means freed of the raters' biases, weighted by precision")
+        return VotedTargets(
+            probability_good(noise, labels, GOOD_FROM), False, f"as the probability of {GOOD_FROM:g} stars or more"
+        )
 
     def stars_per_target(self, head: str) -> float | None:
         """Regression is in stars; the binary head answers yes or no."""

@@ -42,9 +42,13 @@ class Items:
     """int64 (N,)."""
     image_sha256: tuple[str, ...]
     targets: np.ndarray
-    """float64 (N,), on the label's scale."""
+    """float64 (N,), on the label's scale: what metrics, calibration and thresholds compare with."""
     encoded: np.ndarray
-    """float32 (N,), what the loss compares with."""
+    """float32 (N,), the same encoded."""
+    learned: np.ndarray
+    """float64 (N,): what is learned, on the label's scale; `targets` where nothing is known of the raters' noise."""
+    taught: np.ndarray
+    """float32 (N,), the same encoded: what the loss compares with."""
     weights: np.ndarray
     """float32 (N,), of each row in the loss."""
     group_ids: tuple[str, ...]
@@ -75,11 +79,14 @@ def load_items(rows: Sequence[ManifestRow], kind: Judgement, head: str) -> Items
             lack = "an image sha256" if not row.image_sha256 else "a target"
             raise ManifestError(f"snapshot {row.snapshot_id} is in split {row.split!r} but has not {lack}")
     targets = np.array([row.target_label for row in kept], dtype=np.float64)
+    encoded = np.asarray(kind.encode(targets, head), dtype=np.float32)
     return Items(
         snapshot_ids=np.array([row.snapshot_id for row in kept], dtype=np.int64),
         image_sha256=tuple(str(row.image_sha256) for row in kept),
         targets=targets,
-        encoded=np.asarray(kind.encode(targets, head), dtype=np.float32),
+        encoded=encoded,
+        learned=targets,
+        taught=encoded,
         weights=np.ones(len(kept), dtype=np.float32),
         group_ids=tuple(row.group_id for row in kept),
         splits=np.array([row.split for row in kept], dtype=np.str_),

@@ -100,10 +100,15 @@ class Learner:
         return self.kind.outputs_from_head(outputs, calibration, self.scale, self.recipe.head)
 
     def loss_of(self, outputs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        """Weighted mean loss of head outputs (len(rows), 1)."""
-        targets = torch.from_numpy(self.items.encoded[rows])
+        """Weighted mean loss of head outputs (len(rows), 1) against what is learned."""
+        targets = torch.from_numpy(self.items.taught[rows])
         weights = torch.from_numpy(self.items.weights[rows])
         return self.kind.loss(outputs, targets, weights, self.recipe.head)
+
+    def plain_loss_of(self, outputs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """Mean loss of head outputs (len(rows), 1) against the plain labels: what validation goes by."""
+        targets = torch.from_numpy(self.items.encoded[rows])
+        return self.kind.loss(outputs, targets, torch.ones(len(rows)), self.recipe.head)
 
     @torch.no_grad()
     def _run(self, model: nn.Module, rows: np.ndarray) -> torch.Tensor:
@@ -118,7 +123,7 @@ def validate(learner: Learner, model: nn.Module, rows: np.ndarray) -> tuple[dict
         return {}, (-math.inf, -math.inf)
     outputs = learner.predict(model, rows)
     with torch.inference_mode():
-        loss = float(learner.loss_of(torch.from_numpy(outputs).float()[:, None], rows))
+        loss = float(learner.plain_loss_of(torch.from_numpy(outputs).float()[:, None], rows))
     head = learner.recipe.head
     measured = learner.kind.measure(learner.scores(outputs, learner.identity()), learner.items.targets[rows], head)
     primary = learner.kind.metrics(head)[0]

@@ -118,7 +118,11 @@ def calibrate(
     retrain: bool,
     name: str = "",
 ) -> Calibrated:
-    """Fit the calibration on rows that the model was not trained on.
+    """Fit the calibration on rows that the model was not trained on, to the plain labels, unweighted.
+
+    A calibrated score is what people can be expected to say, which is what evaluation and thresholds compare with. Means
+    freed of biases are right for the head, which must not learn who rated what; but they may leave the stars' range, and
+    what is good is decided by labels. Biases are centred over ratings, so that both have the same level.
 
     Args:
         learner: rows, inputs and recipe.

@@ -61,6 +61,9 @@ class Recipe(BaseModel):
     """Seed of every random number of the run."""
     min_rating_count: int = Field(1, ge=1)
     """Export gate: fewest people who must have judged a snapshot."""
+    label_noise: Literal["auto", "off"] = "auto"
+    """`auto`: where the raw ratings are known, labels are freed of the raters' biases and weighted by their precision (the
+    binary head learns how sure a "good" is); `off`: plain labels that all count alike."""
     calibration: Literal["auto", "none", "linear", "platt", "isotonic"] = "auto"
     """How head outputs are mapped to scores, fitted on validation rows; `auto` chooses by their number."""
     threshold: Literal["fixed", "precision_target", "cost", "budget"] = "fixed"
@@ -230,6 +233,8 @@ def make_recipe(*layers: dict[str, Any]) -> Recipe:
         merged.update(layer)
     if "weights" in merged and merged["weights"] is None:  # YAML reads a bare `none` as text, but `null` as None
         merged["weights"] = "none"
+    if merged.get("label_noise") is False:  # and `off` as false
+        merged["label_noise"] = "off"
     for key in merged:
         if key not in Recipe.model_fields:
             near = difflib.get_close_matches(key, Recipe.model_fields, n=1)

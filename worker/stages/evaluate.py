@@ -15,10 +15,10 @@ from db.tables import ModelTrainingRun, ModelVersion
 from ml.export_dataset import Gates, drop_images, with_hashes
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
-from ml.noise import NOT_A_SUNSET, RATING_COLUMNS, SUNSET
 from worker.frozen import dataset_rows, fetch_bundle, fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, report_key, work_directory
+from worker.ratings_file import ratings_bytes
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
 from worker.stages.train import run_manifest
@@ -131,13 +131,7 @@ def _write_ratings(path: Path, rows: list[ManifestRow], dataset_id: int | None) 
     kept = {row.snapshot_id for row in rows if row.split is not None}
     with session_scope() as session:
         raw = labels.raw_ratings(session, models.get_dataset(session, dataset_id).as_of)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(RATING_COLUMNS)
-        for one in raw:
-            if one.snapshot_id in kept:
-                verdict = SUNSET if one.is_sunset_verdict else NOT_A_SUNSET
-                writer.writerow((one.snapshot_id, one.user_session_id, _cell(one.rating), verdict, one.label_source))
+    path.write_bytes(ratings_bytes(one for one in raw if one.snapshot_id in kept))
 
 
 def _write_dataset(path: Path, dataset_id: int | None) -> None:

@@ -6,6 +6,7 @@ to start from from the store by their hash, and features are computed anew. No n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from worker.frozen import fetch_bundle, fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import file_store, work_directory
 from worker.queue import check_reproducible
+from worker.ratings_file import ratings_bytes
 from worker.stages.train import resolve_weights, run_manifest
 from worker.training_process import run_verb
 
@@ -46,6 +48,8 @@ class Recorded:
     bundle: Path
     rows: list[ManifestRow]
     """Its manifest, rebuilt."""
+    ratings: bytes | None
+    """The raw ratings it learned from, rebuilt; None where none were frozen with it."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -99,9 +103,18 @@ def _recorded(store: FileStore, model_version: str, directory: Path) -> Recorded
         version = models.get_version(session, model_version)
         training = models.get_run(session, version.training_run_id)
         rows = rebuild_manifest(session, training)
+        ratings = rebuild_ratings(session, training)
     run = fetch_run(store, training, directory / "recorded-run")
     bundle = fetch_bundle(store, version, directory / "recorded-bundle")
-    return Recorded(version, training, run, bundle, rows)
+    return Recorded(version, training, run, bundle, rows, ratings)
+
+
+def rebuild_ratings(session: Session, training: ModelTrainingRun) -> bytes | None:
+    """The file of raw ratings of a run, from its provenance; None where it learned without them."""
+    assert training.id is not None
+    if training.params_json.get("active_manifest", {}).get("ratings_sha256") is None:
+        return None
+    return ratings_bytes(models.provenance_ratings(session, training.id))
 
 
 def rebuild_manifest(session: Session, training: ModelTrainingRun) -> list[ManifestRow]:
@@ -155,7 +168,17 @@ def _compare_manifests(store: FileStore, recorded: Recorded) -> dict[str, Any]:
             found = first_differences(run_manifest(store, recorded.training), recorded.rows)
         except (StoreError, ManifestError) as error:
             found = [f"the recorded one cannot be read, so nothing says where: {error}"]
-    return {"recorded": was, "again": now, "identical": now == was, "rows": len(recorded.rows), "differences": found}
+    frozen = recorded.training.params_json.get("active_manifest", {}).get("ratings_sha256")
+    same_ratings = recorded.ratings is None or hashlib.sha256(recorded.ratings).hexdigest() == frozen
+    if not same_ratings:
+        found.append("the raw ratings behind the labels are not those that were frozen with it")
+    return {
+        "recorded": was,
+        "again": now,
+        "identical": now == was and same_ratings,
+        "rows": len(recorded.rows),
+        "differences": found,
+    }
 
 
 def _train_again(context: JobContext, store: FileStore, recorded: Recorded, directory: Path) -> Retrained:
@@ -174,13 +197,17 @@ def _train_again(context: JobContext, store: FileStore, recorded: Recorded, dire
             for line in again.warnings:
                 context.log(f"differs from what was recorded: {line}")
 
+    ratings = []
+    if recorded.ratings is not None:
+        (directory / "ratings.csv").write_bytes(recorded.ratings)
+        ratings = ["--ratings", str(directory / "ratings.csv")]
     flags = facts.get("flags")
     manifest = str(directory / "manifest_full.csv")
     run_verb(
         context,
         "ml.train",
         ["--kind", training.kind, "--manifest", manifest, "--recipe", str(directory / "recipe.json"),
-         "--store", store.url, "--cache", str(directory / "features"), "--out", str(again.run)],
+         "--store", store.url, "--cache", str(directory / "features"), "--out", str(again.run), *ratings],
         directory / "train.log",
         (0.02, 0.8),
         on_event,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from worker.frozen import dataset_rows, manifest_key, read_active_manifest
 from worker.job_context import FenceLost, Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, run_key, weights_key, work_directory
 from worker.queue import submit
+from worker.ratings_file import ratings_bytes, ratings_key, read_frozen_ratings
 from worker.settings import worker_settings
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_dataset
@@ -48,6 +50,7 @@ def run(context: JobContext) -> Finish:
     directory = work_directory(context.claim.job_id, context.claim.attempt)
     manifest = directory / "manifest_full.csv"
     manifest.write_bytes(_active_manifest(context, store, training, recipe))
+    frozen = frozen_ratings(store, run_id, directory / "ratings.csv")
     resolved = recipe.model_dump(mode="json")
     resolved["weights"] = resolve_weights(store, recipe.weights, directory)
     (directory / "recipe.json").write_text(json.dumps(resolved), encoding="utf-8")
@@ -61,7 +64,7 @@ def run(context: JobContext) -> Finish:
         ["--kind", training.kind, "--manifest", str(manifest), "--recipe", str(directory / "recipe.json"),
          "--store", store.url, "--cache", str(feature_cache()), "--out", str(out),
          "--resume", str(checkpoints.directory), "--attempt", attempt_name(context),
-         "--checkpoint-s", str(worker_settings().checkpoint_s)],
+         "--checkpoint-s", str(worker_settings().checkpoint_s), *frozen],
         directory / "train.log",
         (0.3, 1.0),
         lambda event: _on_event(event, checkpoints, store),
@@ -145,11 +148,33 @@ def _active_manifest(context: JobContext, store: FileStore, training: ModelTrain
         row = models.get_run(session, training.id)
         row.manifest_sha256 = digest
         about = {"sha256": digest, "counts": summary(rows), "dropped": _dropped(rows, exported), **alike}
+        _write_provenance(session, training.id, kept, dataset.as_of)
+        about["ratings_sha256"] = _freeze_ratings(session, store, training.id, directory / "ratings.csv")
         row.params_json = {**row.params_json, "active_manifest": about}
         session.add(row)
-        _write_provenance(session, training.id, kept, dataset.as_of)
     context.log(f"{len(kept)} rows in the active manifest, {len(rows) - len(kept)} excluded")
     return data
+
+
+def _freeze_ratings(session: Session, store: FileStore, run_id: int, path: Path) -> str:
+    """Put the raw ratings of the provenance rows into the store; returns their sha256."""
+    path.write_bytes(ratings_bytes(models.provenance_ratings(session, run_id)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    store.put_file(path, ratings_key(digest))
+    return digest
+
+
+def frozen_ratings(store: FileStore, run_id: int, path: Path) -> list[str]:
+    """Write the raw ratings that were frozen with a run to `path`; returns the words that hand them to the verb.
+
+    Without any, as in a run from before they were frozen, no words.
+    """
+    with session_scope() as session:
+        digest = models.get_run(session, run_id).params_json["active_manifest"].get("ratings_sha256")
+    if digest is None:
+        return []
+    path.write_bytes(read_frozen_ratings(store, digest))
+    return ["--ratings", str(path)]
 
 
 def _dropped(rows: list[ManifestRow], exported: set[int]) -> dict[str, list[int]]:

@@ -30,6 +30,8 @@ def learner():
         image_sha256=tuple(f"{number:064x}" for number in range(N)),
         targets=targets,
         encoded=kind.encode(targets, "regression"),
+        learned=targets,
+        taught=kind.encode(targets, "regression"),
         weights=np.ones(N, dtype=np.float32),
         group_ids=tuple(f"group:{number // 4}" for number in range(N)),
         splits=np.array(["train"] * N),
@@ -77,9 +79,9 @@ def test_few_val_rows_are_judged_by_their_loss(learner):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(learner):
-    encoded = learner.items.encoded.copy()
-    encoded[3] = np.nan
-    broken = replace(learner, items=replace(learner.items, encoded=encoded))
+    taught = learner.items.taught.copy()
+    taught[3] = np.nan
+    broken = replace(learner, items=replace(learner.items, taught=taught))
     with pytest.raises(NonFiniteLossError, match="lower learning_rate"):
         fit(broken, TRAIN, VAL, Progress())
     assert NonFiniteLossError.code == "non_finite_loss"
@@ -121,7 +123,11 @@ class TestSolver:
         targets = (solving.items.targets > 2.5).astype(np.float64)
         encoded = solving.kind.encode(targets, "binary")
         recipe = solving.recipe.model_copy(update={"head": "binary"})
-        return replace(solving, recipe=recipe, items=replace(solving.items, targets=targets, encoded=encoded))
+        return replace(
+            solving,
+            recipe=recipe,
+            items=replace(solving.items, targets=targets, encoded=encoded, learned=targets, taught=encoded),
+        )
 
     def test_it_finds_what_logistic_regression_finds(self, binary):
         from sklearn.linear_model import LogisticRegression

@@ -136,7 +136,13 @@ def test_what_was_trained_here_is_identical_without_a_network(trained: str, with
 
 
 def test_a_model_on_hand_made_features_has_no_weights_to_look_for(labelled: FileStore) -> None:
-    result = _reproduce(_train(backbone="handmade", image_size=128))
+    version = _train(backbone="handmade", image_size=128)
+    with session_scope() as session:
+        run = models.find_run(session, version)
+    assert run is not None
+    frozen = run.params_json["active_manifest"]["ratings_sha256"]
+    assert run.params_json["training"]["label_noise"]["ratings_sha256"] == frozen
+    result = _reproduce(version)
     assert (result["promise"], result["holds"], result["warnings"]) == ("identical", True, [])
 
 
