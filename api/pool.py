@@ -37,6 +37,11 @@ class BoundedPool:
             thread.start()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it is closing: what runs long should end."""
+        return self._is_closed
+
+    @property
     def is_behind(self) -> bool:
         """Whether a step waits for a thread."""
         return not self._steps.empty()

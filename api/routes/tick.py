@@ -20,7 +20,8 @@ from api.security import Caller, require
 from db.tables.access import Scope as KeyScope
 from worker.places import file_store
 from worker.settings import worker_settings
-from worker.stages.tick import TickRow, tick
+from worker.stages.tick import tick
+from worker.stages.tick_rows import TickRow
 
 log = structlog.get_logger("tick")
 
@@ -59,6 +60,7 @@ async def score_webcams(
     results = await pool.run(
         tick, [_row(item) for item in body.webcams], models.served(kind), kind=kind, store=file_store(),
         settings=settings, allow_hosts=worker_settings().allowed_hosts, may_add=caller.may(KeyScope.INGEST),
+        is_stopping=lambda: pool.is_closed,
     )  # fmt: skip
     for result in results:
         if result.scored is not None:

@@ -11,7 +11,7 @@ from api.schemas.fields import Body, Phase, View
 from api.schemas.frames import DEFAULT_SOURCE, FrameFields, picture_url
 from api.schemas.score import ScoreAnswer, answer_of, refused
 from api.schemas.webcams import WebcamFacts
-from worker.stages.tick import TickResult, TickRow, counts
+from worker.stages.tick_rows import TickResult, TickRow, counts
 
 MAX_WEBCAMS = 500
 

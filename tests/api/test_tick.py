@@ -7,7 +7,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -25,7 +27,8 @@ from tests.conftest import client_of, environment, serving
 from tests.image_server import PAGE, Cameras, running_cameras
 from tests.tiny_model import BRIGHT, activate, picture, register_bundle
 from worker.stages.capture import is_explored
-from worker.stages.tick import TickRow, counts, tick
+from worker.stages.tick import tick
+from worker.stages.tick_rows import TickRow, counts
 
 SHARE, IMAGE_S, TOTAL_S = 0.3, 2.0, 25.0
 """Times are scaled: 3 s an image and 50 s in all are the defaults."""
@@ -323,6 +326,32 @@ class TestTheDeadline:
         with session_scope() as session:
             assert [of_webcam(session, WebcamSnapshot, one) for one in ids] == [[]] * 12
             assert [of_webcam(session, WebcamFetchFailure, one) for one in ids] == [[]] * 12  # not their fault
+
+    def test_a_server_that_stops_leaves_the_rest_and_says_so(
+        self, cameras: Cameras, served: str, api_key: Callable[..., str]
+    ) -> None:
+        name, key = uuid.uuid4().hex, api_key("score", "ingest")
+        slow = row(cameras.url("/stopped", picture(255), slow=True), name)
+        answers: list[httpx.Response] = []
+
+        def ask(address: str) -> None:
+            with client_of(address, key) as client, suppress(httpx.TransportError):
+                answers.append(client.post("/v1/webcams/score", json={"webcams": [slow]}))
+
+        with serving(create_app(settings(tick_image_s=60, tick_total_s=60))) as address:
+            asking = Thread(target=ask, args=(address,))
+            asking.start()
+            while not cameras.asked["/stopped"]:
+                time.sleep(0.02)
+            stopped_at = time.monotonic()
+        assert time.monotonic() - stopped_at < 20
+        asking.join(20)
+        assert not any(each.is_success for each in answers)
+        with session_scope() as session:
+            webcam = webcams.find_webcam(session, "windy", name)
+            assert webcam is not None
+            [event] = of_webcam(session, ScoringEvent, int(webcam.id or 0))
+        assert event.reason == "stopped: the server was stopped before it was done"
 
 
 class TestFailures:

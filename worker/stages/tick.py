@@ -7,11 +7,8 @@ comes of it later is dropped: nothing is written after the answer.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from sqlmodel import Session
@@ -19,13 +16,13 @@ from sqlmodel import Session
 from db.engine import is_away, session_scope
 from db.errors import Conflict, NotFound
 from db.queries import fetch_failures, scoring, webcams
-from db.tables import Webcam
 from ml.images.fetch import FetchError
 from ml.images.store import FileStore
 from ml.judgements import judgement
 from worker.settings import ServingSettings
-from worker.stages.score import Attempt, Frame, Scored, Served, likely_phase, record_scores
+from worker.stages.score import Attempt, Frame, Served, likely_phase, record_scores
 from worker.stages.tick_fetches import Ask, Come, TickFetches, unscored
+from worker.stages.tick_rows import TickResult, TickRow
 
 log = structlog.get_logger("tick")
 WORK_SHARE = 0.95
@@ -34,55 +31,6 @@ LOCK_WAIT_MS = 250
 """How long rows wait for a webcam that somebody else has locked."""
 NEVER_FETCHED = ("url_blocked", "scheme", "bad_url")
 """The address itself is the caller's mistake: the row is refused, and nothing is remembered of it."""
-OURS = ("deadline", "no_model", "model_failed", "not_recorded", "failed")
-"""Reasons that are not the webcam's: a tick with one of them is not ok."""
-
-
-@dataclass(frozen=True)
-class TickRow:
-    """One webcam of a tick, as it was asked for."""
-
-    url: str
-    webcam: int | tuple[str, str]
-    """Its id here, or its source and its id there."""
-    phase: str | None = None
-    captured_at: datetime | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    """To add it with where it is not known."""
-
-    @property
-    def address(self) -> str:
-        """The URL without its query and fragment."""
-        return self.url.partition("#")[0].partition("?")[0]
-
-
-@dataclass
-class TickResult:
-    """What came of one row."""
-
-    row: TickRow | None
-    error: Exception | None = None
-    """Why the row was refused; nothing was recorded for it."""
-    webcam: Webcam | None = None
-    phase: str | None = None
-    scored: Scored | None = None
-    """None until it is recorded, and where the row was refused."""
-    failure: str | None = None
-    """One word for why there is no score."""
-
-    @property
-    def named(self) -> tuple[str | None, str | None]:
-        """The webcam's source and its id there, as far as they are known."""
-        if self.webcam is not None:
-            return self.webcam.source, self.webcam.external_id
-        if self.row is not None and isinstance(self.row.webcam, tuple):
-            return self.row.webcam
-        return None, None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing has come of it yet."""
-        return self.error is None and self.scored is None
 
 
 def tick(
@@ -94,6 +42,7 @@ def tick(
     settings: ServingSettings,
     allow_hosts: frozenset[str] = frozenset(),
     may_add: bool = False,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> list[TickResult]:
     """Score the pictures of many webcams within `settings.tick_total_s` seconds.
 
@@ -105,6 +54,7 @@ def tick(
         settings: Times, and the gate's exploration share.
         allow_hosts: `host:port` in private networks that may be fetched from.
         may_add: Whether webcams that are not known may be added with the facts of their row.
+        is_stopping: Whether the process is about to end: then the rest is left, as when the time is over.
 
     Returns:
         What came of each row, in their order. A bad one spoils no other.
@@ -114,28 +64,7 @@ def tick(
         DBAPIError, NoDatabase: The database cannot be used from the start.
     """
     stop_at = time.monotonic() + settings.tick_total_s * WORK_SHARE
-    return _Tick(rows, served, kind, store, settings, may_add).run(allow_hosts, stop_at)
-
-
-def counts(results: Sequence[TickResult]) -> dict[str, Any]:
-    """The sum of a tick: `{ok, sunrise, sunset, ai: {...}}`, where every row is in `total_scored` or in `failures`."""
-    scored = [each.scored for each in results if each.scored is not None and each.failure is None]
-    reasons = Counter("refused" if each.error is not None else each.failure for each in results)
-    del reasons[None]
-    return {
-        "ok": not any(reasons[word] for word in OURS),
-        "sunrise": sum(each.phase == "sunrise" and each.error is None for each in results),
-        "sunset": sum(each.phase == "sunset" and each.error is None for each in results),
-        "ai": {
-            "total_scored": len(scored),
-            "unchanged": sum(each.path_taken == "cache-hit" for each in scored),
-            "above_threshold": sum(bool(each.is_good) for each in scored),
-            "snapshots_captured": sum(each.capture.captured for each in scored),
-            "inference_rows_written": sum(each.wrote_inference for each in scored),
-            "failures": reasons.total(),
-            "failure_reasons": dict(sorted((str(word), count) for word, count in reasons.items())),
-        },
-    }
+    return _Tick(rows, served, kind, store, settings, may_add).run(allow_hosts, stop_at, is_stopping)
 
 
 class _Tick:
@@ -158,7 +87,7 @@ class _Tick:
         self.settings = settings
         self.may_add = may_add
 
-    def run(self, allow_hosts: frozenset[str], stop_at: float) -> list[TickResult]:
+    def run(self, allow_hosts: frozenset[str], stop_at: float, is_stopping: Callable[[], bool]) -> list[TickResult]:
         """Find the webcams, ask for their pictures, record what comes and then what did not."""
         with session_scope() as session:
             self._find_webcams(session)
@@ -172,22 +101,25 @@ class _Tick:
             ]
             fetches = TickFetches(
                 asks, self.served, allow_hosts=allow_hosts, at_once=self.settings.tick_at_once,
-                image_s=self.settings.tick_image_s, stop_at=stop_at,
+                image_s=self.settings.tick_image_s, stop_at=stop_at, is_stopping=is_stopping,
             )  # fmt: skip
             try:
                 while comes := fetches.take():
                     self._record([come for come in comes if not self._is_refused(come)])
             finally:
                 fetches.close()
-        self._record(
-            [
-                Come(place, unscored("deadline", f"it was not done within {self.settings.tick_total_s:g} s"), None,
-                     "deadline")
-                for place, each in enumerate(self.results)
-                if each.is_open
-            ]
-        )  # fmt: skip
+        self._leave("stopped" if is_stopping() else "deadline")
         return self.results
+
+    def _leave(self, word: str) -> None:
+        """Record of what is still open that it was not done."""
+        says = {
+            "deadline": f"it was not done within {self.settings.tick_total_s:g} s",
+            "stopped": "the server was stopped before it was done",
+        }[word]
+        self._record(
+            [Come(place, unscored(word, says), None, word) for place, each in enumerate(self.results) if each.is_open]
+        )
 
     def _find_webcams(self, session: Session) -> None:
         """Name the webcam of each row, adding those that are new; refuse rows whose webcam is not known or named twice."""
@@ -251,13 +183,15 @@ class _Tick:
             with session_scope() as session:
                 scoring.wait_at_most(session, LOCK_WAIT_MS)
                 self._write(session, comes)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 each row must hear of whatever it was
+            # Of a statement that failed only what the driver said: its parameters are nobody's to read.
+            says = f"{type(error).__name__}: {getattr(error, 'orig', error)}"[:500]
             if len(comes) > 1 and not is_away(error):
-                log.warning("rows are written one by one", rows=len(comes), error=str(error)[:500])
+                log.warning("rows are written one by one", rows=len(comes), error=says)
                 for come in comes:
                     self._record([come])
                 return
-            log.exception("a tick could not write its rows", rows=len(comes))
+            log.error("a tick could not write its rows", rows=len(comes), error=says)
             for come in comes:
                 lost = unscored("not_recorded", "its rows could not be written; the server's log says why")
                 self._settle(Come(come.place, lost, None, "not_recorded"))

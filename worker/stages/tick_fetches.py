@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from worker.stages.score import Frame, Scored, Served, score_pixels, unchanged
 
 _SCORING = threading.BoundedSemaphore(os.cpu_count() or 1)
 """More models than cores at once would only make each slower."""
+POLL_S = 0.1
+"""How often it is looked whether the time is over, when nothing comes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TickFetches:
         at_once: Fetches that run at the same time at most.
         image_s: Seconds for one fetch.
         stop_at: Monotonic time at which the tick's work ends.
+        is_stopping: Whether it ends before.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class TickFetches:
         at_once: int,
         image_s: float,
         stop_at: float,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._waiting: dict[str, deque[Ask]] = {}
         for ask in asks:
@@ -85,6 +89,7 @@ class TickFetches:
         self._at_once = at_once
         self._image_s = image_s
         self._stop_at = stop_at
+        self._is_stopping = is_stopping
         self._running: Counter[str] = Counter()
         self._come: queue.SimpleQueue[tuple[str, Come]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tick")
@@ -93,15 +98,19 @@ class TickFetches:
         """Wait for the next that are done and give all that are; none where nothing is left or the time is over."""
         self._start()
         done: list[Come] = []
-        while self._running.total():
-            left_s = self._stop_at - time.monotonic()
+        while self._running.total() and not self._is_over():
             try:
-                host, come = self._come.get(timeout=max(0.0, left_s)) if not done else self._come.get_nowait()
+                host, come = self._come.get_nowait() if done else self._come.get(timeout=POLL_S)
             except queue.Empty:
-                break
+                if done:
+                    break
+                continue
             self._running[host] -= 1
             done.append(come)
-        return done if time.monotonic() < self._stop_at else []
+        return [] if self._is_over() else done
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._stop_at or self._is_stopping()
 
     def close(self) -> None:
         """Start nothing more; what runs ends by itself within the time of one picture."""
