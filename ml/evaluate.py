@@ -23,8 +23,10 @@ from ml.bundle import bundle_sha256
 from ml.curves import read_webcams
 from ml.evaluated import write_predictions
 from ml.events import Progress, run_verb
+from ml.gate_material import gate_material
 from ml.images.store import FileStore
 from ml.inference import Scorer
+from ml.latency import MAX_IMAGES
 from ml.manifest import ManifestError, manifest_sha256, read_manifest
 from ml.noise import read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
@@ -114,6 +116,8 @@ def evaluate(
     content["noise"] = noise_content(votes, kept, judgement, head, judged, replicates)
     content["noise"]["sentence"] = noise_sentence(scorer.bundle.model_version, content["noise"], content["headline"])
     notes.insert(1, content["noise"]["sentence"])
+    shown = [store.image(str(row.image_sha256)) for row in (test_rows or kept)[:MAX_IMAGES]]
+    content["gate"] = gate_material(scorer, rival, parts, facts, shown, read_recipe(recipe), replicates)
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     main = parts[content["headline"]]

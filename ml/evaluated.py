@@ -23,6 +23,8 @@ class Evaluated:
     entries: list[reports.Scores]
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     """The model's named outputs behind its scores, each (N,); empty where they are not known."""
+    rival_outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    """The active model's, on all rows; left out of parts."""
 
     @property
     def targets(self) -> np.ndarray:

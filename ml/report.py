@@ -151,8 +151,9 @@ def _comparisons(
     """The model minus each other entry in the primary metric.
 
     `better` means: strictly better than a baseline, no worse than the active model. `certain` means: the interval
-    lies wholly on the better side. An undefined difference is null and not better. `peer` stands where the other
-    is no simpler than the model, so that `better` is no condition.
+    lies wholly on the better side. `probability_better` is the share of draws in which the model is better, a tie
+    counting half. An undefined difference is null and not better. `peer` stands where the other is no simpler than the
+    model, so that `better` is no condition.
     """
     model = next(entry for entry in entries if entry.role == MODEL)
     found = []
@@ -160,7 +161,8 @@ def _comparisons(
         if entry.role == MODEL or entry.remark:
             continue
         difference = points[model.name][primary.name] - points[entry.name][primary.name]
-        bounds = interval(samples[model.name][primary.name] - samples[entry.name][primary.name])
+        sample, others = samples[model.name][primary.name], samples[entry.name][primary.name]
+        bounds = interval(sample - others)
         sign = 1.0 if primary.higher_is_better else -1.0
         defined = math.isfinite(difference) and bounds is not None
         gain = sign * difference
@@ -172,10 +174,17 @@ def _comparisons(
                 "interval": bounds if defined else None,
                 "better": bool(defined and (gain >= 0 if entry.role == ACTIVE else gain > 0)),
                 "certain": bool(bounds is not None and defined and min(sign * bounds[0], sign * bounds[1]) > 0),
+                "probability_better": _share_above(sign * (sample - others)) if defined else None,
                 **({"peer": True} if entry.is_peer else {}),
             }
         )
     return found
+
+
+def _share_above(gains: np.ndarray) -> float:
+    """Share of the defined draws (B,) above 0, ties half."""
+    defined = gains[np.isfinite(gains)]
+    return float(((defined > 0) + 0.5 * (defined == 0)).mean())
 
 
 def _skill(

@@ -63,7 +63,11 @@ def report_content(
         "model_version": bundle.model_version,
         "active_version": rival.bundle.model_version if rival else None,
         "method": method,
-        "primary": {"name": primary.name, "higher_is_better": primary.higher_is_better},
+        "primary": {
+            "name": primary.name,
+            "higher_is_better": primary.higher_is_better,
+            "best": primary.high if primary.higher_is_better else primary.low,
+        },
         "metrics": {spec.name: spec.meaning for spec in judgement.metrics(bundle.head)},
         "headline": headline,
         "skill": {**subsets[headline]["skill"], "sentence": sentence},

@@ -100,10 +100,12 @@ def on_test_rows(
     judgement, head = scorer.judgement, scorer.bundle.head
     outputs = _serve(scorer, store, rows, progress.part(0.0, 0.5))
     entries = [reports.Scores(scorer.bundle.model_version, reports.MODEL, judgement.scores(outputs, head))]
+    rival_outputs: dict[str, np.ndarray] = {}
     if rival is not None:
-        theirs = judgement.scores(_serve(rival, store, rows, progress.part(0.5, 1.0)), head)
+        rival_outputs = _serve(rival, store, rows, progress.part(0.5, 1.0))
+        theirs = judgement.scores(rival_outputs, head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs))
-    return Evaluated(rows, entries, outputs)
+    return Evaluated(rows, entries, outputs, rival_outputs)
 
 
 def entries_of(baselines: Sequence[Baseline], peers: frozenset[str]) -> list[reports.Scores]:

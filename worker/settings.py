@@ -77,6 +77,9 @@ class ServingSettings(BaseSettings):
     rating_threshold: float | None = Field(None, validation_alias="AI_RATING_THRESHOLD")
     """Threshold of the capture gate on the served model's own scale. Empty: the one that the model carries."""
 
+    max_latency_ms: float = Field(500.0, gt=0, validation_alias="AFTERGLOW_MAX_LATENCY_MS")
+    """Milliseconds that a model may take for an image on one thread, decoding included, to be promoted."""
+
     exploration_share: float = Field(0.02, ge=0, le=1, validation_alias="AFTERGLOW_EXPLORATION_SHARE")
     """Share of frames below the threshold that is kept all the same, so that recall can be measured."""
 

@@ -91,8 +91,9 @@ def promote_model(
     caller: Trainer,
     body: Annotated[PromoteBody | None, Body()] = None,
 ) -> dict[str, Any]:
-    """Make a version the active one of its kind. Refused when it is worse, on the same rows, than the active version
-    or the best baseline; `force` overrides that and is recorded. Servers follow within two seconds.
+    """Make a version the active one of its kind. Refused when it is not better, on the same rows, than the active version
+    and than all that is simpler, when a slice gets clearly worse, or when it is too slow; `verdict` lists every check with
+    its numbers. `force` overrides that and is recorded. Servers follow within two seconds.
     """
     force = body.force if body is not None else False
     activation = promote(session, model_version, force=force, by=f"key:{caller.name}")

@@ -15,6 +15,7 @@ from db.engine import session_scope
 from db.queries import evaluations
 from db.tables import ModelVersion
 from ml.images.store import FileStore
+from tests.ml.gate_reports import gate_report
 from tests.tiny_model import picture
 
 
@@ -49,10 +50,17 @@ def evaluation_report(better: bool) -> dict[str, Any]:
         },
         {"name": "predict the mean", "role": "baseline", "metrics": {"mae": 1.0}, "intervals": {"mae": [0.9, 1.1]}},
     ]
-    comparison = {"against": "predict the mean", "better": better, "difference": 0.5, "interval": [0.3, 0.7]}
+    sign = -1.0 if better else 1.0
+    comparison = {
+        "against": "predict the mean", "better": better, "difference": sign * 0.5,
+        "interval": sorted([sign * 0.3, sign * 0.7]), "probability_better": float(better),
+    }  # fmt: skip
     subset = {"n": 120, "n_groups": 12, "rows": rows, "comparisons": [comparison]}
-    primary = {"name": "mae", "higher_is_better": False}
-    return {"headline": "not seen", "primary": primary, "subsets": {"not seen": subset}}
+    primary = {"name": "mae", "higher_is_better": False, "best": 0.0}
+    return {
+        "model_version": "tiny_yes", "headline": "not seen", "primary": primary, "subsets": {"not seen": subset},
+        "gate": gate_report(with_active=False)["gate"],
+    }  # fmt: skip
 
 
 def evaluate(version: ModelVersion, better: bool, artifact_key: str = "reports/x") -> int | None:

@@ -27,11 +27,15 @@ class TestModels:
         early = client.post(f"{url}/promote")
         assert (early.status_code, early.json()["verdict"]["allowed"]) == (409, False)
 
-        evaluate(yes, better=False)
+        newest_id = evaluate(yes, better=False)
         refused = client.post(f"{url}/promote", json={})
         assert refused.status_code == 409
         assert "predict the mean" in refused.json()["detail"]
-        assert refused.json()["verdict"]["n"] == 120
+        verdict = refused.json()["verdict"]
+        assert (verdict["n"], verdict["allowed"], verdict["evaluation_id"]) == (120, False, newest_id)
+        assert {each["name"]: each["passed"] for each in verdict["checks"] if each["required"]} == {
+            "active": True, "baselines": False, "slices": True, "parity": True, "latency": True
+        }  # fmt: skip
         assert [each["active"] for each in client.get("/v1/models").json()["items"]] == [False]
 
         evaluate(yes, better=True)
@@ -54,6 +58,7 @@ class TestModels:
         assert (done.json()["forced"], done.json()["activated_by"], done.json()["pinned"]) == (
             False, "key:test-admin", None
         )  # fmt: skip
+        assert done.json()["verdict"]["checks"][1]["compared"][0]["interval"] == [0.3, 0.7]
         assert client.get(url).json()["active"] is True
         assert client.post(f"{url}/promote").status_code == 409
 

@@ -125,13 +125,18 @@ def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
     version = trained[0]
     with session_scope() as session:
         verdict = promotion.judge_promotion(session, version)
+    checks = {each["name"]: each for each in verdict.facts["checks"]}
+    assert checks["parity"]["passed"]
+    assert checks["latency"]["passed"]
+    assert checks["latency"]["model_ms"] > 0
+    assert verdict.allowed == all(each["passed"] for each in checks.values() if each["required"])
     if not verdict.allowed:
-        with session_scope() as session, pytest.raises(promotion.PromotionRefused, match="is not better"):
+        with session_scope() as session, pytest.raises(promotion.PromotionRefused, match="is refused on"):
             promotion.promote(session, version, force=False, by="test")
     with session_scope() as session:
         row = promotion.promote(session, version, force=True, by="test")
         assert row.forced == (not verdict.allowed)
-        assert row.verdict["sentence"] == verdict.sentence
+        assert row.verdict == verdict.to_json()
     with session_scope() as session:
         assert models.active_versions(session)["rating"] == version
     with session_scope() as session, pytest.raises(Conflict, match="active rating model already"):
@@ -143,8 +148,14 @@ def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
         evaluation = evaluations.latest_evaluation(session, second)
         assert evaluation is not None
         assert evaluation.compared_with == version
-    with session_scope() as session, pytest.raises(promotion.PromotionRefused, match="is not better"):
+    with session_scope() as session, pytest.raises(promotion.PromotionRefused, match="is not better") as refused:
         promotion.promote(session, second, force=False, by="test")
+    facts = {each["name"]: each for each in refused.value.verdict.facts["checks"]}
+    assert not facts["active"]["passed"]
+    assert facts["active"]["probability_better"] < 0.5
+    assert facts["latency"]["ratio"] > 0
+    assert facts["decisions"]["n"] == facts["slices"]["n"] == facts["active"]["n"]
+    assert len(facts["slices"]["checked"]) + len(facts["slices"]["too_small"]) >= 5
     with session_scope() as session:
         assert models.active_versions(session)["rating"] == version
     with session_scope() as session:

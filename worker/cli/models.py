@@ -15,7 +15,8 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Promote though the gate says no; recorded as such.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a version the active one. Refused when it is worse than the active model or the best baseline.
+    """Make a version the active one. Refused when it is not better than the active model and all that is simpler, gets
+    worse in a part of the data, or is too slow; what was asked and found is printed, and kept.
 
     Example: afterglow promote sunset_v2_2026_02_12
     """
@@ -24,17 +25,41 @@ def promote(
     from worker.services import running_services
     from worker.stages import promote as stage
 
-    with running_services(), session_scope() as session:
-        row = stage.promote(session, model_version, force=force, by=f"cli:{getpass.getuser()}")
+    try:
+        with running_services(), session_scope() as session:
+            row = stage.promote(session, model_version, force=force, by=f"cli:{getpass.getuser()}")
+    except stage.PromotionRefused as refused:
+        if as_json:
+            print_json({"model_version": model_version, "verdict": refused.verdict.to_json()})
+        else:
+            _print_checks(refused.verdict.to_json())
+        raise
     if as_json:
         print_json({"model_version": row.model_version, "previous_version": row.previous_version,
                     "forced": row.forced, "verdict": row.verdict})  # fmt: skip
         return
-    console.print(row.verdict["sentence"])
+    _print_checks(row.verdict)
+    console.print(row.verdict["sentence"], markup=False)
     console.print(
         f"{row.model_version} is active{' (forced)' if row.forced else ''}; before it: {row.previous_version or 'none'}"
     )
     _say_if_pinned(row.model_version)
+
+
+def _print_checks(verdict: dict[str, Any]) -> None:
+    """What the gate asked, and what it found."""
+    from worker.cli.output import print_table
+
+    checks = verdict.get("checks", [])
+    if checks:
+        words = {True: "yes", False: "NO"}
+        print_table(
+            ("check", "passed", "what was found"),
+            [
+                (each["name"], words[each["passed"]] + ("" if each["required"] else " (told only)"), each["sentence"])
+                for each in checks
+            ],
+        )
 
 
 def rollback(
