@@ -86,6 +86,17 @@ class TestShell:
         assert (answer["ok"], answer["sunrise"], answer["sunset"]) == (True, 1, 2)
         assert [each["failure"] for each in answer["webcams"]] == [None, "not_an_image", "network"]
 
+    def test_the_line_of_the_crontab_does_it(self, variables: dict[str, str], file: Path) -> None:
+        guide = (CLIENTS.parent / "how-to" / "score-from-a-cron.md").read_text()
+        [line] = re.findall(r"^    (?:\S+ ){5}(set -a; .*tick\.log.*)$", guide, re.MULTILINE)
+        home = file.parent
+        keys = ("AFTERGLOW_URL", "AFTERGLOW_KEY")
+        (home / ".afterglow-cron").write_text("".join(f"{name}={variables[name]}\n" for name in keys))
+        line = line.replace("/opt/afterglow/tick.sh", str(CLIENTS / "tick.sh"))
+        done = run(["/bin/sh", "-c", line], {"PATH": os.environ["PATH"], "HOME": str(home)})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert json.loads((home / "tick.log").read_text())["ok"] is True
+
     def test_a_tick_that_is_not_ok_ends_with_1(self, variables: dict[str, str], file: Path, cameras: Cameras) -> None:
         rows = json.loads(file.read_text())["webcams"]
         cameras.url("/shell", picture(9))
