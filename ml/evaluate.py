@@ -24,9 +24,11 @@ from ml.curves import read_webcams
 from ml.evaluated import write_predictions
 from ml.events import Progress, run_verb
 from ml.gate_material import gate_material
+from ml.images.fingerprints import fingerprints_of
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.latency import MAX_IMAGES
+from ml.leak_audit import audit, naive_split
 from ml.manifest import ManifestError, manifest_sha256, read_manifest
 from ml.noise import read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
@@ -118,6 +120,10 @@ def evaluate(
     notes.insert(1, content["noise"]["sentence"])
     shown = [store.image(str(row.image_sha256)) for row in (test_rows or kept)[:MAX_IMAGES]]
     content["gate"] = gate_material(scorer, rival, parts, facts, shown, read_recipe(recipe), replicates)
+    prints = fingerprints_of(store.image, [str(row.image_sha256) for row in kept], cache, threads=num_threads())
+    content["audit"] = audit(full, kept, prints, folded.folds if folded is not None else None)
+    content["audit"]["naive"] = naive_split(judgement, head, kept, features, replicates)
+    notes.insert(2, content["audit"]["verdict"])
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     main = parts[content["headline"]]

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,37 @@ def compare(thumbnails: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.n
         size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
         correlation[part] = np.divide((a * b).sum(axis=1), size, out=np.zeros_like(size), where=size > 0)
     return difference, correlation
+
+
+def closest_pair(
+    rows: Sequence[ManifestRow], prints: Fingerprints, first: np.ndarray, second: np.ndarray
+) -> dict[str, Any] | None:
+    """The most alike pair of frames, not flat, of these and those rows; None where there is none.
+
+    Of the pairs whose hashes differ least the one whose thumbnails do. `same_webcam_other_day` tells look-alikes.
+    """
+    flat = _spread(prints.thumbnails) < MIN_SPREAD
+    first, second = first[~flat[first]], second[~flat[second]]
+    if len(first) == 0 or len(second) == 0:
+        return None
+    least, pairs = 65, np.empty((0, 2), dtype=np.int64)
+    for at in first:
+        distances = np.bitwise_count(prints.hashes[second] ^ prints.hashes[at])
+        nearest = int(distances.min())
+        if nearest <= least:
+            new = np.stack([np.full(int((distances == nearest).sum()), at), second[distances == nearest]], axis=1)
+            pairs = new if nearest < least else np.concatenate([pairs, new])[:_PAIRS_AT_ONCE]
+            least = nearest
+    difference, correlation = compare(prints.thumbnails, pairs)
+    best = int(np.argmin(difference))
+    one, other = rows[pairs[best, 0]], rows[pairs[best, 1]]
+    return {
+        "snapshot_ids": [one.snapshot_id, other.snapshot_id],
+        "distance": least,
+        "difference": float(difference[best]),
+        "correlation": float(correlation[best]),
+        "same_webcam_other_day": is_other_day(one, other),
+    }
 
 
 def is_other_day(one: ManifestRow, other: ManifestRow) -> bool:

@@ -160,4 +160,6 @@ def out_of_fold(
         theirs = judgement.scores(_serve(rival, store, rows, progress), head)
         entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
     whole = {name: np.array(values) for name, values in named.items() if np.isfinite(values).all()}
-    return Evaluated(rows, entries + entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers), whole)
+    fold_of = {row.snapshot_id: fold for row, fold in zip(rows, folds, strict=True)}
+    entries += entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers)
+    return Evaluated(rows, entries, whole, folds=fold_of)

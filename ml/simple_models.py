@@ -20,6 +20,7 @@ MIN_ROWS = 20
 """From fewer rows nothing is fitted: with fifty numbers a row it would only be noise."""
 RIDGE_ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 LOGISTIC_CS = (0.001, 0.01, 0.1, 1.0)
+NEIGHBOURS = 5
 BOOSTING_LEAVES = (4, 10)
 BOOSTING_ROUNDS, BOOSTING_RATE = 100, 0.08
 RIDGE_FOLDS, BOOSTING_FOLDS = 5, 3
@@ -114,6 +115,17 @@ def _logistic(learned: Learned, x: np.ndarray) -> tuple[Any, float]:
 
     strength = _least(LOGISTIC_CS, error, learned.inner(RIDGE_FOLDS))
     return fitted(strength, np.arange(len(x))), strength
+
+
+def nearest_neighbours(learned: Learned, numbers: np.ndarray) -> tuple[np.ndarray, str]:
+    """Scores (M,): mean target of the rows whose standardised numbers are nearest, nearer ones counting more."""
+    from sklearn.neighbors import KNeighborsRegressor
+
+    x, new = _standardised(learned.numbers, numbers)
+    model = KNeighborsRegressor(n_neighbors=min(NEIGHBOURS, len(x)), weights="distance")
+    with _few_threads():
+        scores = model.fit(x, learned.targets).predict(new)
+    return _in_range(scores, learned), f"{model.n_neighbors} neighbours"
 
 
 def boosting(learned: Learned, numbers: np.ndarray) -> tuple[np.ndarray, str]:

@@ -20,6 +20,8 @@ def verdict(content: Mapping[str, Any]) -> list[dict[str, str]]:
     found = [_skill(content, table)]
     if content.get("active_version"):
         found.append(_active(content, table))
+    if content.get("audit"):
+        found.append(_leaks(content["audit"]))
     found += [_enough(table), _floor(content)]
     return found
 
@@ -50,6 +52,11 @@ def _active(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, s
     if found["better"]:
         return _answer(question, YES, CAUTION, f"{words}: no worse, and not better beyond its interval")
     return _answer(question, NO, BAD, words)
+
+
+def _leaks(audit: Mapping[str, Any]) -> dict[str, str]:
+    question, words = "Nothing learned from that it is judged by?", str(audit["verdict"])
+    return _answer(question, NO, BAD, words) if audit["leak"] else _answer(question, YES, GOOD, words)
 
 
 def _enough(table: Mapping[str, Any]) -> dict[str, str]:

@@ -47,6 +47,7 @@ class Page(HTMLParser):
         self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag):
+        self.text += " " if tag in ("td", "th", "p", "li") else ""
         self.depth = 0 if tag == "svg" else self.depth
 
     def handle_data(self, data):
@@ -183,7 +184,7 @@ class TestThePage:
         for name in (
             "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table",
             "score_range", "residuals", "slices", "worst", "doubtful", "data_card", "model_card", "how_to_reproduce",
-            "noise", "replicates", "threshold_achieved",
+            "noise", "replicates", "threshold_achieved", "audit",
         ):  # fmt: skip
             del content[name]
         page = Page(report_page(content, world[1], {}))
@@ -234,6 +235,20 @@ class TestWhatItSays:
             low, high = row["intervals"]["mae"]
             assert f"{row['metrics']['mae']:.3f} [{low:.3f}, {high:.3f}]" in text
         assert f"n = {table['n']} rows in {table['n_groups']} groups" in text
+
+    def test_the_audit_of_leaks_is_shown_with_what_a_naive_split_would_have_claimed(self, world):
+        content, _, _, written = world
+        text = " ".join(Page(written).text.split())
+        audit = content["audit"]
+        for each in audit["between"]:
+            assert f"{each['learned']} {each['judged']} {each['n']} {each['near_duplicates']}" in text
+        for reason, n in audit["excluded"].items():
+            assert f"dropped before training: {reason.replace('-', ' ')} {n}" in text
+        assert audit["naive"]["known"]
+        for model in audit["naive"]["models"]:
+            low, high = model["difference"]["interval"]
+            assert f"{model['difference']['value']:.3f} [{low:.3f}, {high:.3f}]" in text
+        assert audit["verdict"] in text
 
     def test_decisions_stand_with_their_intervals_beside_calling_everything_good(self, world):
         content, _, _, written = world
