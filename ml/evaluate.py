@@ -1,4 +1,4 @@
-"""The verb `evaluate`: a bundle and a manifest in; report.json, the same as a page, and predictions.csv out.
+"""The verb `evaluate`: a bundle and a manifest in; report.json, the same as a page, predictions.csv and suspects.csv out.
 
     python -m ml.evaluate --bundle BUNDLE_DIR --manifest manifest_full.csv --store URL --out REPORT_DIR
         [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--dataset FILE] [--cache DIR]
@@ -23,6 +23,7 @@ from ml.bundle import bundle_sha256
 from ml.curves import read_webcams
 from ml.evaluated import write_predictions
 from ml.events import Progress, run_verb
+from ml.frames import suspect_frames
 from ml.gate_material import gate_material
 from ml.images.fingerprints import fingerprints_of
 from ml.images.store import FileStore
@@ -44,8 +45,10 @@ from ml.scored_rows import (
     out_of_fold,
     rival_of,
     sky_features,
+    unlearned,
     with_target,
 )
+from ml.suspects import SUSPECTS_FILE, rank_suspects, suspects_bytes
 
 
 def evaluate(
@@ -124,12 +127,17 @@ def evaluate(
     content["audit"] = audit(full, kept, prints, folded.folds if folded is not None else None)
     content["audit"]["naive"] = naive_split(judgement, head, kept, features, replicates)
     notes.insert(2, content["audit"]["verdict"])
+    noise = content["noise"]
+    sigma = noise["sigma_w"] / unit if noise["known"] and (unit := judgement.stars_per_target(head)) else 0.0
+    ranked = rank_suspects(unlearned(tested, folded, learned, features), votes, sigma)
+    content["suspects"] = suspect_frames(kept, ranked, facts, votes)
     content["manifest_sha256"] = manifest_sha256(full)
     content["bundle_sha256"] = bundle_sha256(bundle)
     main = parts[content["headline"]]
     complete(content, scorer, main, full, votes, facts, run, known_as)
     reports.validate(content)
     out.mkdir(parents=True, exist_ok=True)
+    (out / SUSPECTS_FILE).write_bytes(suspects_bytes(ranked))
     write_predictions(out / PREDICTIONS_FILE, scorer.bundle.outputs, tested, folded)
     write_report(out, content, main, store)
     headline = content["subsets"][content["headline"]]

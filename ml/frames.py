@@ -17,6 +17,7 @@ from ml.curves import WebcamFacts
 from ml.images.decode import decode, image_from_pixels
 from ml.manifest import ManifestRow
 from ml.noise import Ratings
+from ml.suspects import Suspect, num_in_report, why_suspect
 
 NUM_FRAMES = 24
 """Of each kind at most: a page of thumbnails, and few enough that somebody looks at all of them."""
@@ -73,6 +74,29 @@ def doubtful_frames(
     return [
         _shown(rows[at], float(scores[at]), webcams, given) | {"why": why[at]} for at in (*others, *disputed[:half])
     ]
+
+
+def suspect_frames(
+    rows: Sequence[ManifestRow],
+    suspects: Sequence[Suspect],
+    webcams: Mapping[int, WebcamFacts],
+    votes: Ratings | None,
+) -> list[dict[str, Any]]:
+    """The first suspects, most doubtful first, each with its `rank`, `doubt`, `direction`, `raters`, `by` and `why`.
+
+    Args:
+        rows: among which all suspects are.
+        suspects: all of them, ranked; `num_in_report` says how many are shown.
+        webcams: facts of webcams by id.
+        votes: raw verdicts behind the labels; None where they are not known.
+    """
+    given, by_id = _verdicts(votes), {row.snapshot_id: row for row in rows}
+    return [
+        _shown(by_id[each.snapshot_id], each.score, webcams, given)
+        | {"rank": each.rank, "doubt": each.doubt, "direction": each.direction, "raters": each.raters.split(),
+           "by": each.by, "why": why_suspect(each)}
+        for each in suspects[: num_in_report(len(suspects))]
+    ]  # fmt: skip
 
 
 def _residual(row: ManifestRow, score: float) -> float:

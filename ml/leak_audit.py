@@ -27,14 +27,13 @@ from ml.near_duplicates import (
     near_elsewhere,
     near_split,
 )
-from ml.simple_models import Learned
-from ml.splits import folds
+from ml.simple_models import out_of_fold
 
 BETWEEN = (("train", "test"), ("val", "test"), ("train", "val"))
 """Splits that must share nothing: the first is learned from, the second judged by."""
 TOLERATED = 0.01
 """Share of out-of-fold rows with a near-duplicate in another fold above which the figures are called leaky."""
-NUM_FOLDS, SALT = 5, "audit"
+SALT = "audit"
 MAX_LISTED = 20
 CHEAP = (("ridge", simple_models.ridge), ("nearest neighbours", simple_models.nearest_neighbours))
 """A model of few numbers, and one that remembers: leakage flatters the second more."""
@@ -159,7 +158,7 @@ def naive_split(
     primary = judgement.metrics(head)[0].name
     models = []
     for name, model in CHEAP:
-        folded = [_out_of_fold(model, numbers, targets, units) for units in (rows, groups)]
+        folded = [out_of_fold(model, numbers, targets, units, SALT) for units in (rows, groups)]
         scores = [each for each in folded if each is not None]
         if len(scores) < len(folded):
             return {"known": False, "reason": reason}
@@ -177,18 +176,6 @@ def naive_split(
         )  # fmt: skip
     content = {"known": True, "metric": primary, "n": len(kept), "n_groups": len(set(groups)), "models": models}
     return {**content, "sentence": _gap_sentence(content)}
-
-
-def _out_of_fold(model: Any, numbers: np.ndarray, targets: np.ndarray, units: Sequence[str]) -> np.ndarray | None:
-    """Scores (N,) by models that did not learn from the row's fold; None where one cannot be fitted."""
-    fold_of, scores = folds(units, NUM_FOLDS, SALT), np.empty(len(targets))
-    for fold in np.unique(fold_of):
-        inside = fold_of == fold
-        learned = Learned(numbers[~inside], targets[~inside], [units[at] for at in np.flatnonzero(~inside).tolist()])
-        if not learned.can_be_learned:
-            return None
-        scores[inside] = model(learned, numbers[inside])[0]
-    return scores
 
 
 def _gap_sentence(content: Mapping[str, Any]) -> str:

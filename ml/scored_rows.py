@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ml import report as reports
+from ml import simple_models
 from ml.baselines import Baseline, Baselines
 from ml.evaluated import Evaluated
 from ml.events import Progress
@@ -20,6 +21,7 @@ from ml.images.store import FileStore, StoreError
 from ml.inference import Scorer
 from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow
+from ml.suspects import Unlearned
 from ml.training.recipe import HANDMADE, Recipe
 
 TEST, KFOLD = "test", "kfold"
@@ -163,3 +165,27 @@ def out_of_fold(
     fold_of = {row.snapshot_id: fold for row, fold in zip(rows, folds, strict=True)}
     entries += entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers)
     return Evaluated(rows, entries, whole, folds=fold_of)
+
+
+def unlearned(
+    tested: Evaluated | None,
+    folded: Evaluated | None,
+    learned: Sequence[ManifestRow],
+    features: Mapping[str, np.ndarray],
+) -> list[Unlearned]:
+    """Scores of all rows by models that did not learn from them, to look for wrong labels.
+
+    The model's own: out of fold, or on test rows. Of the rows that it learned from, where it has none out of fold, a ridge
+    on hand-made features speaks, out of fold by group.
+    """
+    if folded is not None:
+        return [Unlearned(folded.rows, folded.model, "the model, out of fold")]
+    found = [] if tested is None else [Unlearned(tested.rows, tested.model, "the model, on test rows")]
+    numbers = np.stack([features[str(row.image_sha256)] for row in learned])
+    targets = np.array([row.target_label for row in learned], dtype=np.float64)
+    scores = simple_models.out_of_fold(
+        simple_models.ridge, numbers, targets, [row.group_id for row in learned], "suspects"
+    )
+    if scores is not None:
+        found.append(Unlearned(learned, scores, "a ridge on hand-made features, out of fold"))
+    return found

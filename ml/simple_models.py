@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ml import metrics
+from ml.splits import folds
 
 MIN_ROWS = 20
 """From fewer rows nothing is fitted: with fifty numbers a row it would only be noise."""
@@ -153,6 +154,34 @@ def boosting(learned: Learned, numbers: np.ndarray) -> tuple[np.ndarray, str]:
         leaves = _least(BOOSTING_LEAVES, error, learned.inner(BOOSTING_FOLDS))
         scores = predicted(leaves, np.arange(len(learned.targets)), numbers)
     return _in_range(scores, learned), f"{leaves} leaves"
+
+
+def out_of_fold(
+    model: Callable[[Learned, np.ndarray], tuple[np.ndarray, str]],
+    numbers: np.ndarray,
+    targets: np.ndarray,
+    units: Sequence[str],
+    salt: str,
+) -> np.ndarray | None:
+    """Scores (N,) by models of this file that did not learn from the row's fold; None where one cannot be fitted.
+
+    Args:
+        model: one of `ridge`, `nearest_neighbours`, `boosting`.
+        numbers: float (N, F).
+        targets: float (N,).
+        units: N of them, dealt to folds whole.
+        salt: of the dealing.
+    """
+    if len(set(units)) < 2:
+        return None
+    fold_of, scores = folds(units, RIDGE_FOLDS, salt), np.empty(len(targets))
+    for fold in np.unique(fold_of):
+        inside = fold_of == fold
+        learned = Learned(numbers[~inside], targets[~inside], [units[at] for at in np.flatnonzero(~inside).tolist()])
+        if not learned.can_be_learned:
+            return None
+        scores[inside] = model(learned, numbers[inside])[0]
+    return scores
 
 
 def _least(

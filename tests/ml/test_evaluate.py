@@ -14,6 +14,7 @@ from ml.judgements.rating import Rating
 from ml.manifest import ManifestError, manifest_bytes, manifest_sha256
 from ml.report import validate
 from ml.splits import folds
+from ml.suspects import parse_suspects
 from tests.ml.brightness import brightness_bundle, image
 from tests.ml.rows import START, row
 
@@ -117,6 +118,15 @@ class TestOnTestRows:
         model = report["subsets"]["test"]["rows"][0]
         assert model["metrics"]["mae"] == pytest.approx(np.abs(scores - targets).mean(), abs=1e-5)
         np.testing.assert_allclose([float(each["score"]) for each in predictions], scores, atol=1e-5)
+
+    def test_all_rows_are_ranked_as_suspects_and_the_first_are_in_the_report(self, tmp_path):
+        report = World(tmp_path).evaluate()
+        found = parse_suspects((tmp_path / "report" / "suspects.csv").read_bytes())
+        assert {each.snapshot_id for each in found} == set(range(120))
+        assert {each.by for each in found if each.snapshot_id < 60} == {"the model, on test rows"}
+        assert {each.by for each in found if each.snapshot_id >= 60} == {"a ridge on hand-made features, out of fold"}
+        assert [each["snapshot_id"] for each in report["suspects"]] == [each.snapshot_id for each in found[:10]]
+        assert report["audit"]["verdict"] in report["notes"]
 
     def test_a_better_active_model_makes_the_new_one_worse(self, tmp_path):
         world = World(tmp_path)
