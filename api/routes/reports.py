@@ -1,4 +1,4 @@
-"""The files of an evaluation's report: the page for people, and the same as JSON."""
+"""The files of an evaluation's report: the page for people, the same as JSON, and the suspected labels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from api.conditional import FOR_EVER, IfNoneMatch, not_modified
 from api.deps import SessionDep
 from api.keyed_route import KeyedRoute
 from api.schemas.fields import Id
+from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
+from api.schemas.suspects import SuspectView
 from api.security import require
 from db.errors import NotFound
 from db.queries import evaluations
+from ml.suspects import SUSPECTS_FILE, parse_suspects
 from worker.places import file_store
 
 router = APIRouter(prefix="/v1/evaluations/{evaluation_id}", tags=["models"], route_class=KeyedRoute)
@@ -56,15 +59,29 @@ def get_report_json(evaluation_id: Id, session: SessionDep, if_none_match: IfNon
     return _file(session, evaluation_id, "report.json", "application/json", if_none_match)
 
 
+@router.get("/suspects", response_model=Page[SuspectView], dependencies=[require()], summary="Suspected wrong labels")
+def list_suspects(
+    evaluation_id: Id, session: SessionDep, *, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """All rows of an evaluation, the most doubtful label first, by models that did not learn from them."""
+    ranked = parse_suspects(_content(session, evaluation_id, SUSPECTS_FILE))
+    return page_of(ranked[cursor or 0 :][: rows_to_ask(limit)], limit, key="rank")
+
+
 def _file(session: SessionDep, evaluation_id: int, name: str, media_type: str, if_none_match: str | None) -> Response:
-    evaluation = evaluations.get_evaluation(session, evaluation_id)
     headers = {"ETag": f'"evaluation-{evaluation_id}-{name}"', "Cache-Control": FOR_EVER}
+    evaluations.get_evaluation(session, evaluation_id)
     if (known := not_modified(headers, if_none_match)) is not None:
         return known
+    return Response(_content(session, evaluation_id, name), media_type=media_type, headers=headers)
+
+
+def _content(session: SessionDep, evaluation_id: int, name: str) -> bytes:
+    evaluation = evaluations.get_evaluation(session, evaluation_id)
     store, key = file_store(), f"{evaluation.artifact_key}/{name}"
     if not store.has_file(key):
         raise NotFound(
             f"evaluation {evaluation_id} has no {name}: it is older than that file, or the file is gone. "
             f"POST /v1/models/{evaluation.model_version}/evaluations makes a new one"
         )
-    return Response(store.read_file(key), media_type=media_type, headers=headers)
+    return store.read_file(key)

@@ -15,6 +15,7 @@ from db.engine import session_scope
 from db.queries import evaluations
 from db.tables import ModelVersion
 from ml.images.store import FileStore
+from ml.suspects import TOO_HIGH, Suspect, suspects_bytes
 from tests.ml.gate_reports import gate_report
 from tests.tiny_model import picture
 
@@ -74,7 +75,14 @@ def evaluate(version: ModelVersion, better: bool, artifact_key: str = "reports/x
 
 def store_report(store: FileStore, folder: Path, key: str = "reports/x") -> dict[str, bytes]:
     """Files as an evaluation leaves them; returns what they hold."""
-    files = {"report.html": b"<!DOCTYPE html><title>v\xc3\xa9</title>", "report.json": b'{"headline": "not seen"}\n'}
+    files = {
+        "report.html": b"<!DOCTYPE html><title>v\xc3\xa9</title>",
+        "report.json": b'{"headline": "not seen"}\n',
+        "suspects.csv": suspects_bytes(
+            [Suspect(rank, 40 - rank, "0" * 64, "test", 5.0, 1.0, -4.0, 3.5 - rank, TOO_HIGH, 1, "ann", "the model")
+             for rank in (1, 2, 3)]
+        ),
+    }  # fmt: skip
     for name, data in files.items():
         (folder / name).write_bytes(data)
     store.put_directory(folder, key)

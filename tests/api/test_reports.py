@@ -83,3 +83,13 @@ def test_unknown_and_unkeyed_are_refused(
     assert client.get("/v1/evaluations/x/report.html").status_code == 422
     with client_of(server, "ag_wrong") as stranger:
         assert stranger.get(f"/v1/evaluations/{evaluation_id}/report.html").status_code == 401
+
+
+def test_suspects_come_page_by_page_the_most_doubtful_first(client: httpx.Client, evaluation_id: int) -> None:
+    url = f"/v1/evaluations/{evaluation_id}/suspects"
+    first = client.get(url, params={"limit": 2}).json()
+    rest = client.get(url, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [each["rank"] for each in (*first["items"], *rest["items"])] == [1, 2, 3]
+    assert rest["next_cursor"] is None
+    assert first["items"][0]["direction"] == "label too high"
+    assert first["items"][0]["doubt"] == 2.5

@@ -1,4 +1,4 @@
-"""The command that brings an evaluation's page to whoever wants to look at it."""
+"""The commands that bring an evaluation's page, and the labels that it doubts, to whoever wants to look at them."""
 
 from __future__ import annotations
 
@@ -57,3 +57,50 @@ def report(
         print_json(content)
     else:
         console.print(str(out or page), markup=False)
+
+
+def suspects(
+    model_version: VersionArgument,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the most doubtful first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List suspected wrong labels of a version's last evaluation, the most doubtful first.
+
+    Doubt is how far a label is from what a model says that did not learn from it, over what chance explains.
+
+    Examples:
+    afterglow suspects sunset_v2_2026_02_12
+    afterglow suspects sunset_v2_2026_02_12 --limit 200 --json
+    """
+    from dataclasses import asdict
+
+    from db.engine import session_scope
+    from db.errors import NotFound
+    from db.queries import evaluations, models
+    from ml.suspects import SUSPECTS_FILE, parse_suspects
+    from worker.cli.output import console, print_json, print_table
+    from worker.places import file_store
+    from worker.services import running_services
+
+    with running_services(), session_scope() as session:
+        models.get_version(session, model_version)
+        evaluation = evaluations.latest_evaluation(session, model_version)
+        key = f"{evaluation.artifact_key}/{SUSPECTS_FILE}" if evaluation is not None else None
+    if key is None or not file_store().has_file(key):
+        raise NotFound(
+            f"no evaluation of {model_version} has ranked labels yet: `afterglow evaluate {model_version}` does"
+        )
+    ranked = parse_suspects(file_store().read_file(key))
+    if as_json:
+        print_json([asdict(each) for each in ranked[:limit]])
+        return
+    print_table(
+        ("rank", "snapshot", "split", "label", "score", "doubt", "direction", "ratings", "raters", "says"),
+        [
+            (each.rank, each.snapshot_id, each.split, f"{each.label:.2f}", f"{each.score:.2f}", f"{each.doubt:.1f}",
+             each.direction, each.ratings, each.raters, each.by)
+            for each in ranked[:limit]
+        ],
+    )  # fmt: skip
+    if len(ranked) > limit:
+        console.print(f"{limit} of {len(ranked)} rows; --limit shows more")

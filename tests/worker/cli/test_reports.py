@@ -11,10 +11,15 @@ from sqlmodel import Session
 from db.engine import session_scope
 from db.queries import evaluations
 from ml.images.store import FileStore
+from ml.suspects import TOO_HIGH, Suspect, suspects_bytes
 from tests.tiny_model import BRIGHT, DARK, register_bundle
 from tests.worker.cli.conftest import Afterglow
 from worker.cli.errors import Ending
 
+SUSPECTS = [
+    Suspect(rank, 40 - rank, "0" * 64, "test", 5.0, 1.0, -4.0, 3.5 - rank, TOO_HIGH, 1, "ann", "the model")
+    for rank in (1, 2, 3)
+]
 PAGE, REPORT = b"<!DOCTYPE html><title>a page</title>", {"headline": "test"}
 
 
@@ -30,6 +35,7 @@ def versions(database: str, store: FileStore, tmp_path_factory: pytest.TempPathF
     """A version with an evaluation and its page, and one without an evaluation."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "report.html").write_bytes(PAGE)
+    (folder / "suspects.csv").write_bytes(suspects_bytes(SUSPECTS))
     store.put_directory(folder, "reports/one")
     with session_scope() as session:
         bright, dark = (register_bundle(session, store, each).model_version for each in (BRIGHT, DARK))
@@ -90,3 +96,17 @@ def test_what_cannot_be_given_is_said(
     done = afterglow(*words(*versions))
     assert (done.code, done.out) == (code, "")
     assert said.format(bare=versions[1]) in done.err
+
+
+def test_suspects_are_listed_the_most_doubtful_first(afterglow: Afterglow, versions: tuple[str, str]) -> None:
+    done = afterglow("suspects", versions[0], "--limit", "2", "--json")
+    assert [(each["rank"], each["snapshot_id"]) for each in done.json] == [(1, 39), (2, 38)]
+    assert "label too high" in afterglow("suspects", versions[0], "--limit", "2").out
+
+
+def test_without_an_evaluation_there_are_no_suspects_and_it_says_what_to_do(
+    afterglow: Afterglow, versions: tuple[str, str]
+) -> None:
+    done = afterglow("suspects", versions[1])
+    assert done.code != 0
+    assert f"afterglow evaluate {versions[1]}" in done.err
