@@ -53,13 +53,13 @@ def report_page(content: Mapping[str, Any], points: np.ndarray, thumbnails: Mapp
     """
     validate(content)
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=content,
             table=content["subsets"][content["headline"]],
             figures=figures.all_figures(content, points),
-            thumbnails={sha256: _data_uri(data) for sha256, data in thumbnails.items()},
+            thumbnails={sha256: data_uri(data) for sha256, data in thumbnails.items()},
             few=FEW_IN_SLICE,
             max_raters=MAX_RATERS,
             subsets=SUBSETS,
@@ -75,7 +75,8 @@ def report_page(content: Mapping[str, Any], points: np.ndarray, thumbnails: Mapp
     return page
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where pages get their templates, filters and style; every text is escaped, and a name that is missing is an error."""
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -89,7 +90,8 @@ def _environment() -> Environment:
     return made
 
 
-def _data_uri(jpeg: bytes) -> str:
+def data_uri(jpeg: bytes) -> str:
+    """A JPEG as the address of itself, so that a page needs no other file."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 

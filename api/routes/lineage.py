@@ -9,11 +9,21 @@ from fastapi import APIRouter, Query
 from api.deps import SessionDep
 from api.keyed_route import KeyedRoute
 from api.schemas.fields import Id, Split, Text
-from api.schemas.lineage import ImageSha256, ImportView, RunLineageView, RunOfRowView, RunRowView, RunUseView
+from api.schemas.lineage import (
+    ImageSha256,
+    ImportView,
+    RunDiffView,
+    RunLineageView,
+    RunOfRowView,
+    RunRowView,
+    RunUseView,
+)
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.security import require
 from db.queries import exclusions, lineage, models, webcams
 from db.queries.exclusions import Subject
+from worker.places import file_store
+from worker.stages.diff_runs import diff_two_runs
 
 router = APIRouter(prefix="/v1", tags=["lineage"], route_class=KeyedRoute, dependencies=[require()])
 
@@ -43,6 +53,19 @@ def list_run_rows(
         session, run_id, split=split, rater=rater, label_source=label_source, cursor=cursor, limit=rows_to_ask(limit)
     )
     return page_of(rows, limit, "snapshot_id")
+
+
+@router.get(
+    "/training-runs/{run_id}/diff/{other_run_id}", response_model=RunDiffView, summary="What changed between two runs"
+)
+def diff_training_runs(
+    run_id: Id, other_run_id: Id, session: SessionDep, *, limit: Limit = DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """From one run to another: rows added, removed and changed; scores that moved, on rows that neither model learned
+    from; verdicts that flipped at each model's threshold. Counts are of all, lists have `limit` entries at most.
+    """
+    base, other = models.get_run(session, run_id), models.get_run(session, other_run_id)
+    return diff_two_runs(session, file_store(), base, other, limit)
 
 
 @router.get(

@@ -167,3 +167,26 @@ class NewExclusion(ExclusionView):
     """Registered versions with a row that the rater or import has a part in, newest first."""
     unknown: list[str]
     """Versions trained elsewhere, of whose raters nothing is recorded: they may be tainted too."""
+
+
+class RunDiffView(View):
+    """What changed from one run to another."""
+
+    base: str
+    """Version of the run that is compared with."""
+    other: str
+    base_run: int
+    other_run: int
+    rows: dict[str, Any]
+    """Rows of each run and of both; how many were added, removed, changed, and what of them."""
+    predictions: dict[str, Any]
+    """n, groups, mean difference and errors, each with its 95 % interval by group, paired."""
+    verdicts: dict[str, int]
+    notes: list[str]
+    """What is not compared, and why."""
+    moved: list[dict[str, Any]]
+    """The largest moves first."""
+    flipped: list[dict[str, Any]]
+    changed: list[dict[str, Any]]
+    added: list[dict[str, Any]]
+    removed: list[dict[str, Any]]

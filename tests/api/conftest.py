@@ -36,7 +36,13 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         labels.rate_snapshot(session, snapshot_id=make_snapshot(session).id, rater="bot", rating=3, is_sunset=True,
                              label_source="test")  # type: ignore[arg-type]  # fmt: skip
         exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
-        ids = {"dataset_id": dataset.id, "run_id": run.id, "job_id": job.id, "import_id": import_id}
+        ids = {
+            "dataset_id": dataset.id,
+            "run_id": run.id,
+            "other_run_id": spare.training_run_id,
+            "job_id": job.id,
+            "import_id": import_id,
+        }
     store_report(store, tmp_path_factory.mktemp("report"))
     ids["evaluation_id"] = evaluate(spare, better=True)
     return {

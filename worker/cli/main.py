@@ -12,6 +12,7 @@ import typer
 
 from worker.cli import (
     data,
+    diff,
     doctor,
     exclude,
     jobs,
@@ -132,6 +133,7 @@ app.command("report", rich_help_panel=LOOK)(reports.report)
 app.command("suspects", rich_help_panel=LOOK)(reports.suspects)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)
+app.command("diff", rich_help_panel=LOOK)(diff.diff)
 app.add_typer(exclude.app, name="exclude", rich_help_panel=LEARN)
 
 
