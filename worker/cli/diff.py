@@ -19,7 +19,11 @@ def diff(
     other: RunArgument,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Also write a page with pictures of what moved and flipped.", metavar="FILE.html"),
+        typer.Option(
+            "--out",
+            help="Also write a page with pictures of what moved and flipped; default: none.",
+            metavar="FILE.html",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
