@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from api.deps import SessionDep
+from api.errors import InvalidInput
 from api.keyed_route import KeyedRoute
 from api.schemas.fields import Id, Split, Text
 from api.schemas.lineage import (
@@ -20,6 +21,7 @@ from api.schemas.lineage import (
 )
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.security import require
+from db.errors import Conflict
 from db.queries import exclusions, lineage, models, webcams
 from db.queries.exclusions import Subject
 from worker.places import file_store
@@ -65,7 +67,10 @@ def diff_training_runs(
     from; verdicts that flipped at each model's threshold. Counts are of all, lists have `limit` entries at most.
     """
     base, other = models.get_run(session, run_id), models.get_run(session, other_run_id)
-    return diff_two_runs(session, file_store(), base, other, limit)
+    try:
+        return diff_two_runs(session, file_store(), base, other, limit)
+    except Conflict as error:  # nothing stored stands against it: these two cannot be compared
+        raise InvalidInput("path.other_run_id", str(error)) from error
 
 
 @router.get(

@@ -102,13 +102,16 @@ def test_a_diff_names_what_came_went_changed_moved_and_flipped(
 
 @pytest.mark.parametrize("word", ["itself", "kind"])
 def test_a_run_is_not_compared_with_itself_nor_with_one_of_another_kind(
-    world: dict, afterglow: Afterglow, word: str  # type: ignore[type-arg]
+    world: dict, afterglow: Afterglow, client: httpx.Client, word: str  # type: ignore[type-arg]
 ) -> None:  # fmt: skip
     with session_scope() as session:
         run = models.add_run(session, model_version=f"other_{word}", kind="gloom", status="failed")
     other = world["before"].model_version if word == "itself" else run.model_version
     said = afterglow("diff", world["before"].model_version, other)
     assert (said.code, "itself" in said.err or "gloom model" in said.err) == (3, True)
+    first = world["before"].training_run_id
+    second = first if word == "itself" else run.id
+    assert client.get(f"/v1/training-runs/{first}/diff/{second}").status_code == 422
 
 
 def test_a_diff_of_a_run_that_is_not_there_says_so(world: dict, afterglow: Afterglow) -> None:  # type: ignore[type-arg]
