@@ -20,7 +20,7 @@ from ml.bundle import BundleError
 from ml.images.store import FileStore, StoreError
 from ml.judgements import UnknownKind, judgement
 from ml.thresholds import ThresholdError
-from worker.stages.score import Served, load_served
+from worker.stages.served import Served, load_served
 
 log = structlog.get_logger("active_models")
 POLL_S = 2.0

@@ -41,12 +41,12 @@ from worker.stages.score import (
     Attempt,
     Frame,
     Scored,
-    Served,
     record_lone_scores,
     record_scores,
     score_pixels,
     unchanged,
 )
+from worker.stages.served import Served
 
 log = structlog.get_logger("score")
 REFUSED_URLS = ("url_blocked", "scheme", "bad_url")

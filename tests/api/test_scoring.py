@@ -30,7 +30,8 @@ from tests.builders import make_webcam
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, activate, picture, register_bundle
 from worker.places import bundle_cache
-from worker.stages.score import Attempt, Frame, Scored, Served, load_served, record_scores, score_pixels
+from worker.stages.score import Attempt, Frame, Scored, record_scores, score_pixels
+from worker.stages.served import Served, load_served
 
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)
 

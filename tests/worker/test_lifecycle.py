@@ -40,6 +40,7 @@ from worker.stages import promote as promotion
 from worker.stages import score
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
+from worker.stages.served import load_served
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_the_gate_refuses_what_is_worse_and_records_force_as_such(
 def test_served_scores_equal_the_evaluations(labelled: Running, trained: tuple[str, list[Any]]) -> None:
     version = trained[0]
     with session_scope() as session:
-        served = score.load_served(models.get_version(session, version), labelled.store, bundle_cache())
+        served = load_served(models.get_version(session, version), labelled.store, bundle_cache())
     compared = 0
     for row in _predictions(labelled, version):
         if row["score"]:
@@ -185,7 +186,7 @@ def test_scoring_a_kept_frame_of_a_webcam_writes_event_inference_and_webcam(
     with session_scope() as session:
         version = models.get_version(session, trained[0])
         snapshot = webcams.list_snapshots(session, limit=1)[0]
-    served = score.load_served(version, labelled.store, bundle_cache())
+    served = load_served(version, labelled.store, bundle_cache())
     data = labelled.store.image(str(snapshot.image_sha256))
     frame = score.Frame(snapshot.webcam_id, snapshot.phase, snapshot.captured_at)
     answer = score.score_pixels(served, data)
@@ -212,7 +213,7 @@ def test_a_toy_kind_goes_through_the_whole_lifecycle(labelled: Running, api_key:
         promotion.promote(session, version, force=True, by="test")
         active = models.active_version(session, "gloom")
         assert active is not None
-        served = score.load_served(active, labelled.store, bundle_cache())
+        served = load_served(active, labelled.store, bundle_cache())
         snapshot = webcams.list_snapshots(session, rated=True, limit=1)[0]
     data = labelled.store.image(str(snapshot.image_sha256))
     answer = score.score_pixels(served, data)
@@ -456,7 +457,7 @@ def test_a_model_trained_elsewhere_is_registered_and_evaluated_on_current_labels
     with session_scope() as session:
         registered = models.get_version(session, version)
         evaluation = evaluations.latest_evaluation(session, version)
-    assert score.load_served(registered, labelled.store, bundle_cache()).model_version == version
+    assert load_served(registered, labelled.store, bundle_cache()).model_version == version
     assert evaluation is not None
     assert evaluation.method == "test"
     assert evaluation.report["subsets"][evaluation.report["headline"]]["n"] > 0

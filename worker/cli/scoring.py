@@ -44,6 +44,7 @@ def score(
     from worker.services import running_services
     from worker.settings import ServingSettings
     from worker.stages import score as stage
+    from worker.stages.served import active_served
 
     about = judgement(kind)
     if phase is not None and phase not in PHASES:
@@ -52,7 +53,7 @@ def score(
     answers: list[dict[str, Any]] = []
     with running_services():
         with session_scope() as session:
-            served = stage.active_served(session, kind, store, bundle_cache(), ServingSettings())
+            served = active_served(session, kind, store, bundle_cache(), ServingSettings())
             known = webcams.find_webcam(session, source, webcam) if webcam else None
         if webcam and known is None:
             raise NotFound(what="webcam", key=f"{source}/{webcam}")

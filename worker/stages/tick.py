@@ -20,7 +20,8 @@ from ml.images.fetch import FetchError
 from ml.images.store import FileStore
 from ml.judgements import judgement
 from worker.settings import ServingSettings
-from worker.stages.score import Attempt, Frame, Served, likely_phase, record_scores
+from worker.stages.score import Attempt, Frame, likely_phase, record_scores
+from worker.stages.served import Served
 from worker.stages.tick_fetches import Ask, Come, TickFetches, unscored
 from worker.stages.tick_rows import TickResult, TickRow
 

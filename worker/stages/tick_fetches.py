@@ -17,7 +17,8 @@ from ml.bundle import BundleError
 from ml.images.decode import sha256_of
 from ml.images.fetch import FetchError, fetch_image
 from ml.images.host_turns import CONNECTIONS_PER_HOST
-from worker.stages.score import Frame, Scored, Served, score_pixels, unchanged
+from worker.stages.score import Frame, Scored, score_pixels, unchanged
+from worker.stages.served import Served
 
 _SCORING = threading.BoundedSemaphore(os.cpu_count() or 1)
 """More models than cores at once would only make each slower."""

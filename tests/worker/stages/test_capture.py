@@ -18,7 +18,8 @@ from tests.builders import NOON, make_webcam
 from tests.tiny_model import picture, register_bundle
 from worker.places import bundle_cache
 from worker.stages.capture import is_explored
-from worker.stages.score import Frame, Scored, Served, load_served, record_score, score_pixels
+from worker.stages.score import Frame, Scored, record_score, score_pixels
+from worker.stages.served import Served, load_served
 
 
 @pytest.fixture(scope="module")
