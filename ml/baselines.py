@@ -25,6 +25,7 @@ from ml.simple_models import Learned
 from ml.sun import minutes_from_event
 from ml.training.recipe import HANDMADE, Recipe, make_recipe
 
+FROZEN = "ridge on frozen features"
 TIME = "per phase and minutes from the event"
 SINGLE, RIDGE, BOOSTING = "best hand-made feature", "ridge on hand-made features", "boosting on hand-made features"
 MINUTE_EDGES = (-90.0, -60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0, 90.0)
@@ -54,7 +55,9 @@ def peers_of(recipe: Recipe | None) -> frozenset[str]:
     A model must beat what is simpler than itself. A ridge on its own features is its equal, boosting on them is less
     simple; so they are told beside it, but need not be beaten. None where the recipe is not known.
     """
-    return frozenset((RIDGE, BOOSTING)) if recipe is not None and recipe.backbone == HANDMADE else frozenset()
+    if recipe is None or recipe.trainable != "head":
+        return frozenset()
+    return frozenset((RIDGE, BOOSTING) if recipe.backbone == HANDMADE else (FROZEN,))
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Baselines:
     """Image sha256 -> hand-made features, float32 (F,). Without those of a row, no baseline looks at images."""
     webcams: Mapping[int, WebcamFacts] = field(default_factory=dict)
     """Where webcams are."""
+    frozen: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Image sha256 -> features of the model's network as it was before training, float32 (D,); empty without one."""
     peers: frozenset[str] = frozenset()
     """Those that the evaluated model need not beat, by name."""
 
@@ -93,7 +98,7 @@ class Baselines:
         everything = np.ones(len(rows), dtype=bool)
         found = [Baseline(name, scores, everything if name in for_strangers else seen) for name, scores in own.items()]
         found.append(self._by_time(learned, rows))
-        return found + self._by_features(learned, rows)
+        return found + self._by_features(learned, rows) + self._by_frozen(learned, rows)
 
     def out_of_fold(self, rows: Sequence[ManifestRow], folds: np.ndarray) -> list[Baseline]:
         """Of each fold (int (N,), one a row) what baselines say that were fitted on the other folds, as the model's do.
@@ -182,8 +187,22 @@ class Baselines:
             found.append(Baseline(name, scores, everything, chosen))
         return found
 
+    def _by_frozen(self, learned: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[Baseline]:
+        """A ridge on the features of the model's network before training; none where they lack or rows are few."""
+        if not all(row.image_sha256 in self.frozen for row in (*learned, *rows)):
+            return []
+        known = Learned(_stacked(self.frozen, learned), _targets(learned), [row.group_id for row in learned])
+        if not known.can_be_learned:
+            return []
+        scores, chosen = simple_models.ridge(known, _stacked(self.frozen, rows))
+        return [Baseline(FROZEN, scores, np.ones(len(rows), dtype=bool), chosen)]
+
     def _numbers(self, rows: Sequence[ManifestRow]) -> np.ndarray:
-        return np.stack([self.features[str(row.image_sha256)] for row in rows])
+        return _stacked(self.features, rows)
+
+
+def _stacked(features: Mapping[str, np.ndarray], rows: Sequence[ManifestRow]) -> np.ndarray:
+    return np.stack([features[str(row.image_sha256)] for row in rows])
 
 
 def _targets(rows: Sequence[ManifestRow]) -> np.ndarray:

@@ -40,6 +40,7 @@ from ml.scored_rows import (
     TEST,
     entries_of,
     method_of,
+    network_features,
     num_threads,
     on_test_rows,
     out_of_fold,
@@ -79,7 +80,8 @@ def evaluate(
         ratings: CSV of the raw verdicts behind the labels; without it the noise of the raters is unknown.
         cache: directory of cached features; without it they are computed anew.
         dataset: JSON file with `id` and `as_of` of the dataset; without it the data card does not name one.
-        recipe: JSON of the run's recipe; without it nobody knows which baselines are its peers.
+        recipe: JSON of the run's recipe; without it nobody knows which baselines are its peers, and none is
+            fitted on the features of its network.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -104,8 +106,10 @@ def evaluate(
     rival, notes = rival_of(active, scorer)
     facts = read_webcams(webcams) if webcams is not None else {}
     votes = read_ratings(ratings) if ratings is not None else None
-    features = sky_features(store, kept, cache, progress.part(0.02, 0.3))
-    baselines = Baselines(judgement, head, features, facts, peers_of(read_recipe(recipe)))
+    features = sky_features(store, kept, cache, progress.part(0.02, 0.2))
+    trained_by = read_recipe(recipe)
+    frozen = network_features(trained_by, store, kept, cache, progress.part(0.2, 0.3))
+    baselines = Baselines(judgement, head, features, facts, frozen, peers_of(trained_by))
     tested = on_test_rows(scorer, rival, store, test_rows, progress.part(0.3, 0.65)) if test_rows else None
     if tested is not None:
         progress.report(0.65, "fitting the baselines")

@@ -127,6 +127,17 @@ def sky_features(
     return frozen_features(Recipe(backbone=HANDMADE, threads=num_threads()), store, rows, cache, progress)
 
 
+def network_features(
+    recipe: Recipe | None, store: FileStore, rows: Sequence[ManifestRow], cache: Path | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Features of these rows' images by the recipe's network before any training, by sha256; none without a network."""
+    if recipe is None or recipe.backbone == HANDMADE:
+        return {}
+    from ml.training.frozen import frozen_features
+
+    return frozen_features(recipe, store, rows, cache, progress)
+
+
 def out_of_fold(
     scorer: Scorer,
     rival: Scorer | None,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from ml.baselines import BOOSTING, RIDGE, SINGLE, TIME, Baselines
+from ml.baselines import BOOSTING, FROZEN, RIDGE, SINGLE, TIME, Baselines
 from ml.evaluate import evaluate
 from ml.images.store import FileStore
 from ml.judgements.rating import Rating
@@ -197,8 +197,15 @@ class TestOnTestRows:
         assert report["skill"]["peers"] == [RIDGE, BOOSTING]
         assert report["skill"]["against"] not in (RIDGE, BOOSTING)
         assert "its peers, on the same features and no simpler, have 0." in report["skill"]["sentence"]
-        recipe.write_text(json.dumps({"backbone": "resnet18"}))
-        assert "peers" not in world.evaluate(recipe=recipe)["skill"]
+
+    def test_a_network_stands_beside_a_ridge_on_its_frozen_features_which_a_frozen_head_need_not_beat(self, tmp_path):
+        recipe, world = tmp_path / "recipe.json", World(tmp_path)
+        for trainable, peers in (("head", [FROZEN]), ("last_block", None)):
+            recipe.write_text(json.dumps({"backbone": "resnet18", "image_size": 32, "trainable": trainable}))
+            report = world.evaluate(recipe=recipe, cache=tmp_path / "cache")
+            rows = {each["name"]: each for each in report["subsets"][report["headline"]]["rows"]}
+            assert rows[FROZEN]["metrics"]["mae"] < rows["predict the mean"]["metrics"]["mae"]
+            assert report["skill"].get("peers") == peers
 
     def test_a_recipe_that_is_none_is_refused(self, tmp_path):
         (tmp_path / "recipe.json").write_text(json.dumps({"backbone": "abacus"}))

@@ -21,7 +21,7 @@ from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.ratings_file import ratings_bytes
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
-from worker.stages.train import run_manifest
+from worker.stages.train import resolve_weights, run_manifest
 from worker.training_process import run_verb
 
 
@@ -95,7 +95,10 @@ def _arguments(
     if (directory / "dataset.json").exists():
         arguments += ["--dataset", str(directory / "dataset.json")]
     if training.artifact_path is not None:  # what a model from elsewhere says of itself is not believed
-        (directory / "recipe.json").write_text(json.dumps(training.params_json["recipe"]), encoding="utf-8")
+        recipe, source = dict(training.params_json["recipe"]), training.params_json["training"]["weights_source"]
+        if source["kind"] in ("imagenet", "file"):  # as they were when it was trained, and without a network
+            recipe["weights"] = resolve_weights(store, f"sha256:{source['sha256']}", directory)
+        (directory / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
         arguments += ["--recipe", str(directory / "recipe.json")]
     if training.artifact_path is not None and not fresh:
         arguments += ["--run", str(fetch_run(store, training, directory / "run"))]
