@@ -208,7 +208,7 @@ def _standardised(numbers: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.
     """Both on the scale of the first, float64, without what does not vary there."""
     x = numbers.astype(np.float64)
     mean, spread = x.mean(axis=0), x.std(axis=0)
-    varies = spread > 1e-6 * (1.0 + np.abs(mean))
+    varies = spread > 1e-6 * (spread.max() + np.abs(mean))  # a random network's features are tiny, all of them
     cut = [
         np.clip((each[:, varies] - mean[varies]) / spread[varies], -OUTLIER_SD, OUTLIER_SD)
         for each in (x, new.astype(np.float64))

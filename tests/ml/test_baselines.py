@@ -3,7 +3,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from ml.baselines import BOOSTING, RIDGE, SINGLE, TIME, Baselines
+from ml.baselines import BOOSTING, FROZEN, RIDGE, SINGLE, TIME, Baselines
 from ml.curves import WebcamFacts
 from ml.demo.sky import make_frames, make_webcams, render
 from ml.features.handmade import FEATURES, NAMES, SIZE_PX
@@ -169,3 +169,13 @@ class TestTime:
         odd = row(99, target_label=5.0, webcam_id=1, captured_at=START + timedelta(hours=500))
         found = {each.name: each for each in Baselines(RATING, "regression", {}, {1: POSITION}).of([*rows, odd], [odd])}
         assert 2.0 < found[TIME].scores[0] < 3.5
+
+
+def test_a_ridge_does_not_mind_how_large_its_numbers_are():
+    rows, features, _ = colour_world(80)
+    tiny = {name: numbers * 1e-9 for name, numbers in features.items()}
+    found = [
+        {each.name: each.scores for each in Baselines(RATING, "regression", frozen=given).of(rows[:60], rows[60:])}
+        for given in (features, tiny)
+    ]
+    np.testing.assert_allclose(found[0][FROZEN], found[1][FROZEN], atol=1e-4)
