@@ -216,6 +216,23 @@ def _noise_floor(case: Case) -> Check:
     return Check("noise floor", not floor["better_than_floor"], text, numbers={"mae_floor": floor["mae_floor"]})
 
 
+def _leaks(case: Case) -> Check:
+    """Nothing that the model learned from stands among the rows that judge it, by the audit of its evaluation."""
+    audit = case.report.get("audit")
+    if audit is None:
+        return Check("leaks", False, "its evaluation did not look for leaks; evaluate it again")
+    numbers = {
+        "groups_in_several_splits": audit["groups_in_several_splits"]["n"],
+        "images_in_several_splits": audit["images_in_several_splits"]["n"],
+        "held_out_webcams_learned": audit["held_out_webcams_learned"]["n"],
+        "near_duplicates": [
+            {key: each[key] for key in ("learned", "judged", "n", "near_duplicates")} for each in audit["between"]
+        ],
+        "folds": audit["folds"],
+    }
+    return Check("leaks", not audit["leak"], str(audit["verdict"]), numbers=numbers)
+
+
 def _decisions(case: Case) -> Check:
     """How often only one of the two thresholds decides rightly; told, since the metric above decides."""
     found = (case.report["gate"]["against_active"] or {}).get("decisions")
@@ -236,7 +253,7 @@ def _evidence(case: Case) -> Check:
 
 
 CHECKS: Sequence[Callable[[Case], Check]] = (
-    _active, _baselines, _slices, _parity, _latency, _noise_floor, _decisions, _evidence,
+    _active, _baselines, _slices, _parity, _latency, _noise_floor, _leaks, _decisions, _evidence,
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from db.queries import evaluations
 from db.tables import ModelVersion
 from ml.images.store import FileStore
 from ml.suspects import TOO_HIGH, Suspect, suspects_bytes
-from tests.ml.gate_reports import gate_report
+from tests.ml.gate_reports import audit_of, gate_report
 from tests.tiny_model import picture
 
 
@@ -60,7 +60,7 @@ def evaluation_report(better: bool) -> dict[str, Any]:
     primary = {"name": "mae", "higher_is_better": False, "best": 0.0}
     return {
         "model_version": "tiny_yes", "headline": "not seen", "primary": primary, "subsets": {"not seen": subset},
-        "gate": gate_report(with_active=False)["gate"],
+        "gate": gate_report(with_active=False)["gate"], "audit": audit_of(),
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class TestModels:
         verdict = refused.json()["verdict"]
         assert (verdict["n"], verdict["allowed"], verdict["evaluation_id"]) == (120, False, newest_id)
         assert {each["name"]: each["passed"] for each in verdict["checks"] if each["required"]} == {
-            "active": True, "baselines": False, "slices": True, "parity": True, "latency": True
+            "active": True, "baselines": False, "slices": True, "parity": True, "latency": True, "leaks": True
         }  # fmt: skip
         assert [each["active"] for each in client.get("/v1/models").json()["items"]] == [False]
 

@@ -27,6 +27,18 @@ def sliced(value: str, gain: float, n: int = 50, probability_better: float = 0.5
     }  # fmt: skip
 
 
+def audit_of(near_duplicates: int = 0) -> dict[str, Any]:
+    """An audit of 200 train rows of which so many are near-duplicates of test rows."""
+    nothing: dict[str, Any] = {"n": 0, "listed": []}
+    sentence = f"the splits leak: {near_duplicates} of 200 train rows are near-duplicates of test rows"
+    return {
+        "leak": near_duplicates > 0, "verdict": sentence if near_duplicates else "nothing stands on two sides of a split",
+        "between": [{"learned": "train", "judged": "test", "n": 200, "near_duplicates": near_duplicates, "listed": []}],
+        "groups_in_several_splits": nothing, "images_in_several_splits": nothing, "held_out_webcams_learned": nothing,
+        "folds": None,
+    }  # fmt: skip
+
+
 def gate_report(
     *comparisons: dict[str, Any],
     model_place: int = 5,
@@ -68,5 +80,5 @@ def gate_report(
         "model_version": MODEL, "headline": "test", "kind": "rating", "head": "regression",
         "primary": {"name": "mae", "higher_is_better": False, "best": 0.0},
         "subsets": {"test": {"n": 200, "n_groups": 40, "rows": rows, "comparisons": list(usual.values())}},
-        "noise": {"subsets": {}}, "gate": gate | changes,
+        "noise": {"subsets": {}}, "audit": audit_of(), "gate": gate | changes,
     }  # fmt: skip

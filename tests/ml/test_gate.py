@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ml.gate import judge
 from ml.gate_checks import CHECKS, Limits
-from tests.ml.gate_reports import ACTIVE, BOOSTING, MEAN, MODEL, RIDGE, compared, gate_report, sliced
+from tests.ml.gate_reports import ACTIVE, BOOSTING, MEAN, MODEL, RIDGE, audit_of, compared, gate_report, sliced
 
 
 def failed(verdict):
@@ -165,6 +165,24 @@ def test_what_is_better_than_the_raters_allow_is_a_leak():
     verdict = judge(report, ACTIVE)
     assert failed(verdict) == {"noise floor"}
     assert "a leak, not a success" in verdict.sentence
+
+
+class TestLeaks:
+    def test_a_version_whose_splits_leak_is_refused_with_the_numbers(self):
+        report = gate_report()
+        report["audit"] = audit_of(near_duplicates=3)
+        verdict = judge(report, ACTIVE)
+        assert failed(verdict) == {"leaks"}
+        assert "3 of 200 train rows are near-duplicates of test rows" in verdict.sentence
+        (between,) = check(verdict, "leaks")["near_duplicates"]
+        assert between == {"learned": "train", "judged": "test", "n": 200, "near_duplicates": 3}
+
+    def test_a_version_whose_splits_were_not_audited_is_refused(self):
+        report = gate_report()
+        del report["audit"]
+        verdict = judge(report, None)
+        assert failed(verdict) == {"leaks"}
+        assert "evaluate it again" in verdict.sentence
 
 
 def test_decisions_and_few_rows_are_told_but_do_not_decide():
