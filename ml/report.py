@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ml.judgements.base import Judgement, MetricSpec
+from ml.splits import ENOUGH_GROUPS, ENOUGH_ROWS
 
 FORMAT = 1
 REPLICATES = 2000
@@ -24,8 +25,6 @@ SEED = 0
 LEVEL = (2.5, 97.5)
 """Percentiles of the interval."""
 MODEL, BASELINE, ACTIVE = "model", "baseline", "active"
-FEW_ROWS, FEW_GROUPS = 30, 8
-"""Below either the interval itself is unreliable: the bootstrap needs some groups to draw from."""
 _CHUNK_NUMBERS = 2_000_000
 """Numbers in one weighting array, 16 MB: larger ones are no faster."""
 
@@ -117,9 +116,12 @@ def table(
 
 def insufficient(num_rows: int, num_groups: int) -> str | None:
     """Why the numbers of so few rows or groups prove little, in words; None when there are enough."""
-    if num_rows >= FEW_ROWS and num_groups >= FEW_GROUPS:
+    if num_rows >= ENOUGH_ROWS and num_groups >= ENOUGH_GROUPS:
         return None
-    words = f"only {num_rows} rows in {num_groups} group{'s' if num_groups != 1 else ''}: read these numbers as a hint"
+    words = (
+        f"only {num_rows} rows in {num_groups} group{'s' if num_groups != 1 else ''}, under {ENOUGH_ROWS} rows or "
+        f"{ENOUGH_GROUPS} groups: read these numbers as a hint"
+    )
     return words + ("; the intervals draw single rows and are too narrow" if num_groups == 1 else "")
 
 

@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from ml import report as reports
+from ml.bundle import Bundle
 from ml.calibration_report import calibration_content
-from ml.curves import WebcamFacts, classification, passed, slices
+from ml.curves import WebcamFacts, classification, passed, slices, threshold_score
 from ml.evaluated import Evaluated
 from ml.inference import Scorer
+from ml.judgements.base import Judgement
 from ml.threshold_fit import achieved
+from ml.within_webcam import within_webcam
 
 OUT_OF_FOLD = "out_of_fold"
 SLICE_REPLICATES = 500
 
 
 def parts_of(tested: Evaluated | None, folded: Evaluated | None) -> dict[str, Evaluated]:
-    """The rows of each table, by its name."""
+    """The rows of each table, by its name: those of webcams not seen, those of webcams seen, and all.
+
+    Out of fold a webcam was seen where rows of it are in other folds than the row that is judged; in the test split, where
+    the webcam is not held out whole.
+    """
     parts: dict[str, Evaluated] = {}
-    if folded is not None:
-        parts[OUT_OF_FOLD] = folded
-    if tested is not None:
-        unseen = np.array([row.seen is False for row in tested.rows])
-        parts |= {
-            name: tested.part(chosen)
-            for name, chosen in (("test_unseen", unseen), ("test_seen", ~unseen), ("test", np.ones_like(unseen)))
-            if chosen.any()
-        }
+    for name, whole in ((OUT_OF_FOLD, folded), ("test", tested)):
+        if whole is None:
+            continue
+        seen = _seen_out_of_fold(whole) if whole.folds is not None else [row.seen is not False for row in whole.rows]
+        for suffix, chosen in (("_unseen", ~np.array(seen)), ("_seen", np.array(seen))):
+            if chosen.any():
+                parts[name + suffix] = whole.part(chosen)
+        parts[name] = whole
     return parts
+
+
+def _seen_out_of_fold(folded: Evaluated) -> list[bool]:
+    """Of each row, whether the training that it was held out of had rows of its webcam."""
+    assert folded.folds is not None
+    folds_of: dict[int, set[int]] = defaultdict(set)
+    for row in folded.rows:
+        folds_of[row.webcam_id].add(folded.folds[row.snapshot_id])
+    return [len(folds_of[row.webcam_id]) > 1 for row in folded.rows]
 
 
 def report_content(
@@ -43,7 +59,8 @@ def report_content(
 ) -> dict[str, Any]:
     """Tables, slices, calibration and decisions of a report; appends to `notes`, with the headline's sentence first.
 
-    `threshold_policy` is the bundle's, `threshold_achieved` what it reaches on the headline's rows (see `achieved`).
+    `threshold_policy` is the bundle's, `threshold_achieved` what it reaches on the headline's rows (see `achieved`), with
+    what `baselines` reach there; `within_webcam` is of the same rows.
     """
     judgement, bundle = scorer.judgement, scorer.bundle
     primary = judgement.metrics(bundle.head)[0]
@@ -79,9 +96,26 @@ def report_content(
         **calibration_content(judgement, bundle, main, replicates),
         **classification(judgement, bundle, main.rows, main.model, passes),
         "threshold_policy": bundle.threshold_policy,
-        "threshold_achieved": {"subset": headline, **achieved(main.rows, passes, replicates)},
+        "threshold_achieved": {
+            "subset": headline,
+            **achieved(main.rows, passes, replicates),
+            "baselines": _baselines_achieve(judgement, bundle, main, replicates),
+        },
+        "within_webcam": {"subset": headline, **within_webcam(main, replicates)},
         "notes": notes,
     }
+
+
+def _baselines_achieve(judgement: Judgement, bundle: Bundle, main: Evaluated, replicates: int) -> list[dict[str, Any]]:
+    """What each baseline reaches on the same rows where its score passes the same threshold: see `achieved`."""
+    threshold = threshold_score(judgement, bundle)
+    wanted = ("n_passed", "share_passed", "precision", "recall")
+    found = []
+    for entry in main.entries:
+        if entry.role == reports.BASELINE:
+            reached = achieved(main.rows, entry.scores >= threshold, replicates)
+            found.append({"name": entry.name, **{name: reached[name] for name in wanted}})
+    return found
 
 
 def _headline(subsets: dict[str, dict[str, Any]], metric: str) -> str:

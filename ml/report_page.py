@@ -26,6 +26,8 @@ MAX_TEXT = 200
 """Characters of one text from elsewhere."""
 SUBSETS = {
     "out_of_fold": "out of fold: every row, scored by a model that did not learn from its group",
+    "out_of_fold_unseen": "out of fold, rows of webcams of which nothing was learned from",
+    "out_of_fold_seen": "out of fold, rows of webcams whose rows in other folds were learned from",
     "test_unseen": "test rows of webcams that the model has never seen",
     "test_seen": "test rows of webcams whose other days were learned from",
     "test": "all test rows",

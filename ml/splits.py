@@ -17,6 +17,8 @@ UNSEEN_SHARE = 0.15
 """Share of the webcams that are test whole: how a model does on a webcam that it has never seen."""
 TRAIN_SHARE, VAL_SHARE = 0.8, 0.1
 """Shares of the other groups; the rest is test."""
+ENOUGH_ROWS, ENOUGH_GROUPS = 100, 8
+"""Below either, a table is called insufficient, and a test split makes way for K-fold: its intervals say too little."""
 DEGREES_PER_HOUR = 15.0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml.scored_rows import TEST
+
 GOOD, BAD, CAUTION = "good", "bad", "caution"
 """How an answer is to be taken; pages show it by a sign and a word, never by colour alone."""
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -14,7 +16,7 @@ def verdict(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """Questions with `answer` (yes, no, unknown), `taken` (good, bad, caution) and the figures in `words`.
 
     Args:
-        content: a report with `subsets`, `headline`, `skill` and `noise`; what else it knows is asked too.
+        content: a report with `subsets`, `headline`, `method`, `skill` and `noise`; what else it knows is asked too.
     """
     table = content["subsets"][content["headline"]]
     found = [_skill(content, table)]
@@ -22,7 +24,7 @@ def verdict(content: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append(_active(content, table))
     if content.get("audit"):
         found.append(_leaks(content["audit"]))
-    found += [_enough(table), _floor(content)]
+    found += [_enough(content, table), _floor(content)]
     return found
 
 
@@ -59,10 +61,11 @@ def _leaks(audit: Mapping[str, Any]) -> dict[str, str]:
     return _answer(question, NO, BAD, words) if audit["leak"] else _answer(question, YES, GOOD, words)
 
 
-def _enough(table: Mapping[str, Any]) -> dict[str, str]:
+def _enough(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:
     question = "Enough rows to believe it?"
     if table.get("insufficient"):
-        return _answer(question, NO, BAD, f"insufficient: {table['insufficient']}")
+        cure = "; trained with evaluation: kfold, all rows judge it" if content["method"] == TEST else ""
+        return _answer(question, NO, BAD, f"insufficient: {table['insufficient']}{cure}")
     return _answer(question, YES, GOOD, f"{table['n']} rows in {table['n_groups']} groups, which are drawn whole")
 
 

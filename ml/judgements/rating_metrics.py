@@ -20,6 +20,7 @@ REGRESSION = (
     MetricSpec("r2", True, float("-inf"), 1.0, "Share of the variance of people's ratings that is explained."),
     MetricSpec("acc_within_half", True, 0.0, 1.0, "Share of snapshots at most half a star away."),
     MetricSpec("auc_good", True, 0.0, 1.0, "Chance that a good snapshot outscores another; good is 4 stars or more."),
+    MetricSpec("average_precision_good", True, 0.0, 1.0, "Area under the precision-recall curve of 'good'."),
     MetricSpec("f1_good", True, 0.0, 1.0, "F1 of 'good' when snapshots from 4.0 stars on are called good."),
     MetricSpec("balanced_accuracy", True, 0.0, 1.0, "Mean of the hit rates of good and other snapshots at 4.0 stars."),
 )
@@ -44,7 +45,8 @@ def measure_stars(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) 
         "pearson": metrics.pearson(scores, targets, weights), "spearman": metrics.spearman(scores, targets, weights),
         "r2": metrics.r2(scores, targets, weights),
         "acc_within_half": metrics.accuracy_within(scores, targets, weights, HALF_STAR),
-        "auc_good": metrics.auc(scores, positive, weights), "f1_good": decided["f1"],
+        "auc_good": metrics.auc(scores, positive, weights),
+        "average_precision_good": metrics.average_precision(scores, positive, weights), "f1_good": decided["f1"],
         "balanced_accuracy": decided["balanced_accuracy"],
     }  # fmt: skip
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ml.splits import ENOUGH_GROUPS, ENOUGH_ROWS
+
 MAX_RECIPE_BYTES = 1 << 20
 HANDMADE, HANDMADE_SIZE_PX = "handmade", 128
 """The backbone that has no weights, and the one size its features are defined at."""
@@ -81,9 +83,9 @@ class Recipe(BaseModel):
     """`test` rows, grouped `kfold` out of fold, or `auto`: K-fold when the test split is too small."""
     folds: int = Field(5, ge=2, le=20)
     """Folds of the grouped K-fold."""
-    min_test_rows: int = Field(100, ge=1)
+    min_test_rows: int = Field(ENOUGH_ROWS, ge=1)
     """`auto` evaluates by K-fold when there are fewer test rows than this."""
-    min_test_groups: int = Field(8, ge=2)
+    min_test_groups: int = Field(ENOUGH_GROUPS, ge=2)
     """`auto` evaluates by K-fold when there are fewer groups in the test split than this."""
     scale_low: float | None = None
     """Rating at `raw_score` 0; empty: the kind's default."""

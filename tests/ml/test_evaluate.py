@@ -173,6 +173,12 @@ class TestOnTestRows:
         assert (found["subset"], found["n"], found["n_passed"]) == ("test_unseen", 20, len(passed))
         assert found["precision"]["value"] == pytest.approx(sum(each.is_good for each in passed) / len(passed))
         assert report["confusion"]["true_positive"] == sum(each.is_good for each in passed)
+        beside = {each["name"]: each for each in found["baselines"]}
+        assert set(beside) == set(names(report["subsets"]["test_unseen"], "baseline"))
+        assert beside["predict the mean"]["n_passed"] == 0
+        assert beside["predict the mean"]["precision"] is None
+        assert beside["predict the mean"]["recall"]["value"] == 0.0
+        assert report["subsets"]["test"]["rows"][0]["metrics"]["average_precision_good"] > 0.8
         assert report["calibration"]["p_good"] is None
         assert "no output p_good" in report["calibration"]["p_good_reason"]
 
@@ -283,6 +289,34 @@ class TestNoise:
 
 
 class TestOutOfFold:
+    def test_rows_of_webcams_seen_and_not_seen_in_other_folds_have_a_table_each(self, tmp_path):
+        world = World(tmp_path)
+        report = world.evaluate(run=world.run("kfold"))
+        fold_of = dict(zip(range(120), folds([each.group_id for each in world.rows], 5, "s"), strict=True))
+        for name, is_seen in (("out_of_fold_seen", True), ("out_of_fold_unseen", False)):
+            expected = [
+                each.snapshot_id
+                for each in world.rows
+                if is_seen
+                == any(
+                    other.webcam_id == each.webcam_id and fold_of[other.snapshot_id] != fold_of[each.snapshot_id]
+                    for other in world.rows
+                )
+            ]
+            content = report["subsets"][name]
+            assert content["n"] == len(expected) > 0
+            assert content["rows"][0]["intervals"]["mae"]
+            assert ("per-webcam mean" in names(content, "baseline")) == is_seen
+
+    def test_ranks_within_a_webcam_stand_beside_those_of_baselines(self, tmp_path):
+        world = World(tmp_path)
+        found = world.evaluate(run=world.run("kfold"))["within_webcam"]
+        assert (found["subset"], found["n_webcams"], found["n_left_out"]) == ("out_of_fold", 4, 20)
+        values = {each["name"]: each["value"] for each in found["rows"]}
+        assert values["bright_1"] == pytest.approx(1.0)  # the scores of this run are the labels, moved and stretched
+        assert values["per-webcam mean"] == 0.0
+        assert 0.5 < values[RIDGE] < 1.0
+
     def test_all_rows_are_judged_and_the_active_model_is_compared_on_test_rows_only(self, tmp_path):
         world = World(tmp_path)
         report = world.evaluate(

@@ -17,6 +17,7 @@ from ml.report import (
     table,
     validate,
 )
+from ml.training.recipe import Recipe
 
 RATING = Rating()
 
@@ -109,9 +110,17 @@ class TestTable:
         assert constant["replicates"]["pearson"] == 0
 
     def test_few_rows_are_called_few(self):
-        assert make_table(groups=3)["insufficient"] == "only 15 rows in 3 groups: read these numbers as a hint"
+        words = "only 15 rows in 3 groups, under 100 rows or 8 groups: read these numbers as a hint"
+        assert make_table(groups=3)["insufficient"] == words
         assert "too narrow" in (insufficient(100, 1) or "")
-        assert insufficient(30, 8) is None
+        assert insufficient(100, 8) is None
+        assert insufficient(99, 8) and insufficient(100, 7)
+
+    def test_a_table_is_called_insufficient_where_training_would_have_gone_over_to_k_fold(self):
+        recipe = Recipe()
+        assert insufficient(recipe.min_test_rows, recipe.min_test_groups) is None
+        assert insufficient(recipe.min_test_rows - 1, recipe.min_test_groups)
+        assert insufficient(recipe.min_test_rows, recipe.min_test_groups - 1)
 
 
 class TestSkill:

@@ -184,7 +184,7 @@ class TestThePage:
         for name in (
             "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table",
             "score_range", "residuals", "slices", "worst", "doubtful", "data_card", "model_card", "how_to_reproduce",
-            "noise", "replicates", "threshold_achieved", "audit",
+            "noise", "replicates", "threshold_achieved", "audit", "within_webcam",
         ):  # fmt: skip
             del content[name]
         page = Page(report_page(content, world[1], {}))
@@ -273,6 +273,31 @@ class TestWhatItSays:
         slope, (low, high) = content["calibration"]["score"]["slope"], content["calibration"]["score"]["slope_interval"]
         assert f"{slope:.3f} [{low:.3f}, {high:.3f}]" in text
         assert content["calibration"]["p_good_reason"] in text  # this bundle has no such output
+
+    def test_baselines_decide_at_the_same_threshold_with_their_intervals(self, world):
+        content, _, _, written = world
+        text = " ".join(Page(written).text.split())
+        assert content["threshold_achieved"]["baselines"]
+        for each in content["threshold_achieved"]["baselines"]:
+            recall = each["recall"]
+            precision = each["precision"]
+            shown = "-"
+            if precision:
+                shown = f"{precision['value']:.3f} [{precision['interval'][0]:.3f}, {precision['interval'][1]:.3f}]"
+            span = f"[{recall['interval'][0]:.3f}, {recall['interval'][1]:.3f}]"
+            assert f"{each['name']} {each['n_passed']} {shown} {recall['value']:.3f} {span}" in text
+
+    def test_ranks_within_a_webcam_are_shown_or_why_not(self, world, content):
+        assert content["within_webcam"]["reason"] in Page(world[3]).text  # no webcam of the headline has five rows
+        row = {"name": "m", "role": "model", "value": 0.5, "interval": [0.4, 0.6]}
+        other = row | {"name": "b", "role": "baseline", "value": 0.1, "difference": 0.4}
+        content["within_webcam"] = {
+            "known": True, "metric": "spearman", "n": 40, "n_webcams": 4, "n_left_out": 3,
+            "rows": [row, other | {"difference_interval": [0.2, 0.7]}],
+        }  # fmt: skip
+        text = " ".join(Page(report_page(content, world[1], {})).text.split())
+        assert "its mean over 4 webcams with 40 rows, weighted by rows (3 more webcams" in text
+        assert "b 0.100 [0.400, 0.600] 0.400 [0.200, 0.700]" in text
 
     def test_small_slices_are_grey_and_say_few(self, world):
         content, _, _, written = world

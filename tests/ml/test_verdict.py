@@ -9,7 +9,7 @@ def content(**changes):
         "skill": {"value": 0.2, "interval": [0.1, 0.3], "certain": True, "against": "mean"},
     }  # fmt: skip
     plain = {
-        "headline": "test", "subsets": {"test": table}, "primary": {"name": "mae"}, "active_version": None,
+        "headline": "test", "subsets": {"test": table}, "primary": {"name": "mae"}, "active_version": None, "method": "kfold",
         "skill": {"sentence": "m is better"}, "noise": {"known": False, "sentence": "the floor is unknown"},
     }  # fmt: skip
     return {**plain, **changes}
@@ -50,6 +50,9 @@ def test_few_rows_are_insufficient_and_an_unknown_floor_is_no_good_news():
     assert answers(report)["Enough rows to believe it"] == ("no", "bad")
     assert "insufficient: only 12 rows in 3 groups" in [each["words"] for each in verdict(report)]
     assert answers(report)["Within what the raters' noise allows"] == ("unknown", "caution")
+    report["method"] = "test"
+    words = [each["words"] for each in verdict(report)]
+    assert "insufficient: only 12 rows in 3 groups; trained with evaluation: kfold, all rows judge it" in words
 
 
 def test_better_than_the_floor_is_bad():
