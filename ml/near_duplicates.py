@@ -133,6 +133,22 @@ def near_elsewhere(parts: Sequence[object], twins: Iterable[Twins]) -> list[int]
     return sorted(near)
 
 
+def joined_groups(group_ids: Sequence[str], twins: Iterable[Twins]) -> list[str]:
+    """Groups of N rows, those joined that hold near-duplicates of each other; a joined group has its smallest id."""
+    parent = {group: group for group in group_ids}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    for each in twins:
+        first, *others = sorted({root(group_ids[at]) for at in (*each.first, *each.second)})
+        parent.update(dict.fromkeys(others, first))
+    return [root(group) for group in group_ids]
+
+
 def compare(thumbnails: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean absolute difference (0..255) and correlation (-1..1; 0 where one is of one colour) of thumbnails, float (P,).
 

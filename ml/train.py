@@ -35,6 +35,7 @@ from ml.noise import read_ratings
 from ml.threshold_fit import policy_note
 from ml.training.checkpoints import FIRST_ATTEMPT, SECONDS_BETWEEN_CHECKPOINTS, Checkpoints
 from ml.training.dataset import FeatureInputs, ImageInputs, ImageReader, Inputs, Items, cached_features, load_items
+from ml.training.fold_groups import with_fold_groups
 from ml.training.heads import (
     EPOCHS_FILE,
     OOF_FILE,
@@ -99,9 +100,10 @@ def train(
     backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
     if backbone.source.kind == "imagenet":
         emit({"event": "downloaded", "file": str(downloaded_file(recipe.backbone)), "sha256": backbone.source.sha256})
-    notes = [*_notes(backbone, recipe), label_noise["sentence"]]
     progress = Progress()
     needed = np.arange(len(items)) if method == "kfold" else pool
+    items, joined = with_fold_groups(items, rows, needed, FileStore(store), cache, recipe.threads)
+    notes = [*_notes(backbone, recipe), label_noise["sentence"], *([joined] if joined else [])]
     reading = 0.6 if recipe.trainable == "head" else 0.1
     inputs = _inputs(items, needed, recipe, backbone, FileStore(store), cache, progress.part(0.0, reading))
     scale = kind.scale

@@ -52,6 +52,8 @@ class Items:
     weights: np.ndarray
     """float32 (N,), of each row in the loss."""
     group_ids: tuple[str, ...]
+    fold_groups: tuple[str, ...]
+    """What never straddles two folds: groups, or several of them that hold near-duplicates of each other."""
     splits: np.ndarray
     """str (N,): train, val or test."""
 
@@ -89,6 +91,7 @@ def load_items(rows: Sequence[ManifestRow], kind: Judgement, head: str) -> Items
         taught=encoded,
         weights=np.ones(len(kept), dtype=np.float32),
         group_ids=tuple(row.group_id for row in kept),
+        fold_groups=tuple(row.group_id for row in kept),
         splits=np.array([row.split for row in kept], dtype=np.str_),
     )
 

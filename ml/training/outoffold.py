@@ -1,6 +1,6 @@
 """Grouped K-fold: outputs for rows by models that never saw their group, for calibration and for small evaluations.
 
-Legend: N rows. A group never straddles two folds.
+Legend: N rows. A group never straddles two folds, nor do groups that hold near-duplicates of each other.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def fit_with_inner_val(
 
     Where there are too few groups nothing is kept aside, and training goes through all epochs.
     """
-    groups = [learner.items.group_ids[row] for row in rows]
+    groups = [learner.items.fold_groups[row] for row in rows]
     aside = np.zeros(len(rows), dtype=bool)
     if len(set(groups)) >= MIN_INNER_GROUPS:
         aside = folds(groups, MIN_INNER_GROUPS, f"inner-{learner.recipe.seed}") == 0
@@ -86,7 +86,7 @@ def predict_out_of_fold(
         SplitError: All rows are of one group, so none can be held out.
     """
     recipe = learner.recipe
-    groups = [learner.items.group_ids[row] for row in rows]
+    groups = [learner.items.fold_groups[row] for row in rows]
     fold_of = folds(groups, recipe.folds, f"folds-{recipe.seed}")
     result = OutOfFold(rows, fold_of, np.full(len(rows), np.nan), np.full(len(rows), np.nan))
     numbers = sorted(set(fold_of.tolist()))
@@ -139,7 +139,7 @@ def calibrate(
     head, method = learner.recipe.head, learner.recipe.calibration
     if len(val_rows) >= MIN_CALIBRATION_ROWS:
         outputs, used, fitted_on = learner.predict(fitted.model, val_rows), val_rows, "val"
-    elif retrain and learner.items.num_groups(rows) >= 2:
+    elif retrain and len({learner.items.fold_groups[row] for row in rows}) >= 2:
         found = predict_out_of_fold(learner, rows, progress, calibrated=False, name=f"{name}calibration ")
         outputs, used, fitted_on = found.outputs, rows, "oof"
     else:

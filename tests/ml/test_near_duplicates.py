@@ -8,6 +8,7 @@ from ml.near_duplicates import (
     NEAR_DUPLICATE_OF_TEST,
     NEAR_DUPLICATE_OF_VAL,
     find_near_duplicates,
+    joined_groups,
     near_elsewhere,
     near_split,
     without_near_duplicates,
@@ -112,6 +113,13 @@ class TestFound:
         found = find_near_duplicates(rows, prints_of([ONE, COPY, ONE, OTHER]))
         assert near_elsewhere([0, 0, 1, 1], found.twins) == [0, 1, 2]
         assert near_elsewhere([0, 0, 0, 1], found.twins) == []
+
+    def test_groups_with_near_duplicates_are_joined_over_others_too(self):
+        rows = [row(number, webcam_id=number) for number in range(6)]
+        found = find_near_duplicates(rows, prints_of([ONE, OTHER, COPY, OTHER, jpeg(FRAMES[40]), jpeg(FRAMES[60])]))
+        # The first and third frame join b and d, the second and fourth d and a; the fifth is alone in c, the last in b.
+        assert joined_groups(["b", "d", "d", "a", "c", "b"], found.twins) == ["a", "a", "a", "a", "c", "a"]
+        assert joined_groups(["b", "d", "d", "a", "c", "b"], []) == ["b", "d", "d", "a", "c", "b"]
 
     def test_no_rows(self):
         assert find_near_duplicates([], prints_of([])).twins == ()

@@ -34,6 +34,7 @@ def learner():
         taught=kind.encode(targets, "regression"),
         weights=np.ones(N, dtype=np.float32),
         group_ids=tuple(f"group:{number // 4}" for number in range(N)),
+        fold_groups=tuple(f"group:{number // 4}" for number in range(N)),
         splits=np.array(["train"] * N),
     )
     recipe = Recipe(backbone="resnet18", solver="adamw", epochs=40, patience=8, learning_rate=0.001, dropout=0.5)
