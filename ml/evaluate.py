@@ -14,14 +14,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ml import report as reports
 from ml.baselines import Baselines, peers_of, read_recipe
 from ml.bundle import bundle_sha256
-from ml.curves import read_webcams
-from ml.evaluated import write_predictions
+from ml.curves import WebcamFacts, read_webcams
+from ml.evaluated import Evaluated, write_predictions
 from ml.events import Progress, run_verb
 from ml.frames import suspect_frames
 from ml.gate_material import gate_material
@@ -30,8 +33,8 @@ from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.latency import MAX_IMAGES
 from ml.leak_audit import audit, naive_split
-from ml.manifest import ManifestError, manifest_sha256, read_manifest
-from ml.noise import read_ratings
+from ml.manifest import ManifestError, ManifestRow, manifest_sha256, read_manifest
+from ml.noise import Ratings, read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
 from ml.report_content import parts_of, report_content
 from ml.report_files import PREDICTIONS_FILE, complete, read_dataset, write_report
@@ -49,7 +52,51 @@ from ml.scored_rows import (
     unlearned,
     with_target,
 )
-from ml.suspects import SUSPECTS_FILE, rank_suspects, suspects_bytes
+from ml.suspects import SUSPECTS_FILE, Suspect, rank_suspects, suspects_bytes
+from ml.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is evaluated, on which rows, and all that is known of them."""
+
+    scorer: Scorer
+    rival: Scorer | None
+    """The active model, where the two can be compared."""
+    store: FileStore
+    method: str
+    full: list[ManifestRow]
+    """All rows of the manifest."""
+    kept: list[ManifestRow]
+    """Those in a split, with the target of the bundle's head."""
+    webcams: dict[int, WebcamFacts]
+    votes: Ratings | None
+    recipe: Recipe | None
+    run: Path | None
+    cache: Path | None
+    replicates: int
+
+    @property
+    def test_rows(self) -> list[ManifestRow]:
+        """Rows of the test split."""
+        return [row for row in self.kept if row.split == "test"]
+
+    @property
+    def learned(self) -> list[ManifestRow]:
+        """Rows that the served model learned from."""
+        return [row for row in self.kept if row.split != "test"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What everyone says of the rows of a `Material`."""
+
+    tested: Evaluated | None
+    """On test rows, where there are any."""
+    folded: Evaluated | None
+    """Out of fold, where that is the method."""
+    features: dict[str, np.ndarray]
+    """Hand-made features of all kept rows, by sha256 of the image."""
 
 
 def evaluate(
@@ -87,63 +134,122 @@ def evaluate(
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
         BundleError: A bundle cannot be used.
     """
-    progress = Progress()
-    scorer = Scorer.load(bundle, threads=num_threads())
-    judgement, head = scorer.judgement, scorer.bundle.head
-    store, known_as = FileStore(store_url), read_dataset(dataset)
+    progress, scorer, known_as = Progress(), Scorer.load(bundle, threads=num_threads()), read_dataset(dataset)
+    full, kept = _rows(manifest, scorer, method_of(run))
+    rival, notes = rival_of(active, scorer)
+    material = Material(
+        scorer, rival, FileStore(store_url), method_of(run), full, kept,
+        read_webcams(webcams) if webcams is not None else {}, read_ratings(ratings) if ratings is not None else None,
+        read_recipe(recipe), run, cache, replicates,
+    )  # fmt: skip
+    scored = _score(material, progress)
+    progress.report(0.8, f"drawing {replicates} bootstrap replicates")
+    parts = parts_of(scored.tested, scored.folded)
+    content, suspects = _content(material, scored, parts, notes)
+    content |= {"manifest_sha256": manifest_sha256(full), "bundle_sha256": bundle_sha256(bundle)}
+    complete(content, scorer, parts[content["headline"]], full, material.votes, material.webcams, run, known_as)
+    _write(out, material, scored, parts, content, suspects)
+    return _result(content)
+
+
+def _rows(manifest: Path, scorer: Scorer, method: str) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """All rows of the manifest, and those in a split with their targets.
+
+    Raises:
+        ManifestError: Nothing can be evaluated on them, or no baseline fitted.
+    """
     full = read_manifest(manifest)
-    method = method_of(run)
-    kept = [with_target(row, judgement, head) for row in full if row.split is not None]
-    test_rows = [row for row in kept if row.split == "test"]
-    learned = [row for row in kept if row.split != "test"]
-    if not kept or (method == TEST and not test_rows):
+    kept = [with_target(row, scorer.judgement, scorer.bundle.head) for row in full if row.split is not None]
+    if not kept or (method == TEST and all(row.split != "test" for row in kept)):
         raise ManifestError(
             f"{manifest} has no test row to evaluate on; label snapshots of more webcams and days, or train with "
             "evaluation=kfold"
         )
-    if not learned:
+    if all(row.split == "test" for row in kept):
         raise ManifestError(f"{manifest} has no train or val row, so no baseline can be fitted; use the run's manifest")
-    rival, notes = rival_of(active, scorer)
-    facts = read_webcams(webcams) if webcams is not None else {}
-    votes = read_ratings(ratings) if ratings is not None else None
-    features = sky_features(store, kept, cache, progress.part(0.02, 0.2))
-    trained_by = read_recipe(recipe)
-    frozen = network_features(trained_by, store, kept, cache, progress.part(0.2, 0.3))
-    baselines = Baselines(judgement, head, features, facts, frozen, peers_of(trained_by))
-    tested = on_test_rows(scorer, rival, store, test_rows, progress.part(0.3, 0.65)) if test_rows else None
-    if tested is not None:
+    return full, kept
+
+
+def _score(given: Material, progress: Progress) -> Scored:
+    """The model, its rival and the baselines on test rows, and out of fold where that is the method."""
+    scorer, store, test_rows = given.scorer, given.store, given.test_rows
+    features = sky_features(store, given.kept, given.cache, progress.part(0.02, 0.2))
+    frozen = network_features(given.recipe, store, given.kept, given.cache, progress.part(0.2, 0.3))
+    baselines = Baselines(scorer.judgement, scorer.bundle.head, features, given.webcams, frozen, peers_of(given.recipe))
+    tested, folded = None, None
+    if test_rows:
+        tested = on_test_rows(scorer, given.rival, store, test_rows, progress.part(0.3, 0.65))
         progress.report(0.65, "fitting the baselines")
-        tested.entries += entries_of(baselines.of(learned, test_rows), baselines.peers)
-    folded = None
-    if method == KFOLD:
-        assert run is not None
-        folded = out_of_fold(scorer, rival, store, run, kept, baselines, progress.part(0.7, 0.8))
-    progress.report(0.8, f"drawing {replicates} bootstrap replicates")
-    parts = parts_of(tested, folded)
-    content = report_content(scorer, rival, method, parts, replicates, notes, facts)
-    judged = {name: Judged(part.rows, part.model) for name, part in parts.items()}
-    content["noise"] = noise_content(votes, kept, judgement, head, judged, replicates)
-    content["noise"]["sentence"] = noise_sentence(scorer.bundle.model_version, content["noise"], content["headline"])
-    notes.insert(1, content["noise"]["sentence"])
-    shown = [store.image(str(row.image_sha256)) for row in (test_rows or kept)[:MAX_IMAGES]]
-    content["gate"] = gate_material(scorer, rival, parts, facts, shown, read_recipe(recipe), replicates)
-    prints = fingerprints_of(store.image, [str(row.image_sha256) for row in kept], cache, threads=num_threads())
-    content["audit"] = audit(full, kept, prints, folded.folds if folded is not None else None)
-    content["audit"]["naive"] = naive_split(judgement, head, kept, features, replicates)
-    notes.insert(2, content["audit"]["verdict"])
-    noise = content["noise"]
-    sigma = noise["sigma_w"] / unit if noise["known"] and (unit := judgement.stars_per_target(head)) else 0.0
-    ranked = rank_suspects(unlearned(tested, folded, learned, features), votes, sigma)
-    content["suspects"] = suspect_frames(kept, ranked, facts, votes)
-    content["manifest_sha256"] = manifest_sha256(full)
-    content["bundle_sha256"] = bundle_sha256(bundle)
-    main = parts[content["headline"]]
-    complete(content, scorer, main, full, votes, facts, run, known_as)
+        tested.entries += entries_of(baselines.of(given.learned, test_rows), baselines.peers)
+    if given.method == KFOLD:
+        assert given.run is not None
+        folded = out_of_fold(scorer, given.rival, store, given.run, given.kept, baselines, progress.part(0.7, 0.8))
+    return Scored(tested, folded, features)
+
+
+def _content(
+    given: Material, scored: Scored, parts: dict[str, Evaluated], notes: list[str]
+) -> tuple[dict[str, Any], list[Suspect]]:
+    """Tables and what is found beside them; and all rows by how suspicious their labels are. Appends to `notes`."""
+    scorer, replicates = given.scorer, given.replicates
+    content = report_content(scorer, given.rival, given.method, parts, replicates, notes, given.webcams)
+    content["noise"] = _noise(given, parts, content)
+    shown = [given.store.image(str(row.image_sha256)) for row in (given.test_rows or given.kept)[:MAX_IMAGES]]
+    content["gate"] = gate_material(scorer, given.rival, parts, given.webcams, shown, given.recipe, replicates)
+    content["audit"] = _audit(given, scored)
+    notes[1:1] = [content["noise"]["sentence"], content["audit"]["verdict"]]
+    suspects = _suspects(given, scored, content["noise"])
+    content["suspects"] = suspect_frames(given.kept, suspects, given.webcams, given.votes)
+    return content, suspects
+
+
+def _noise(given: Material, parts: dict[str, Evaluated], content: dict[str, Any]) -> dict[str, Any]:
+    """The raters' noise, with its sentence."""
+    bundle, judged = given.scorer.bundle, {name: Judged(part.rows, part.model) for name, part in parts.items()}
+    noise = noise_content(given.votes, given.kept, given.scorer.judgement, bundle.head, judged, given.replicates)
+    return {**noise, "sentence": noise_sentence(bundle.model_version, noise, content["headline"])}
+
+
+def _audit(given: Material, scored: Scored) -> dict[str, Any]:
+    """The audit of leaks, and what a naive split would have shown."""
+    scorer, kept = given.scorer, given.kept
+    hashes = [str(row.image_sha256) for row in kept]
+    prints = fingerprints_of(given.store.image, hashes, given.cache, threads=num_threads())
+    found = audit(given.full, kept, prints, scored.folded.folds if scored.folded is not None else None)
+    naive = naive_split(scorer.judgement, scorer.bundle.head, kept, scored.features, given.replicates)
+    return {**found, "naive": naive}
+
+
+def _suspects(given: Material, scored: Scored, noise: dict[str, Any]) -> list[Suspect]:
+    """All kept rows, those with the most suspicious labels first."""
+    unit = given.scorer.judgement.stars_per_target(given.scorer.bundle.head)
+    sigma = noise["sigma_w"] / unit if noise["known"] and unit else 0.0
+    by = unlearned(scored.tested, scored.folded, given.learned, scored.features)
+    return rank_suspects(by, given.votes, sigma)
+
+
+def _write(
+    out: Path,
+    given: Material,
+    scored: Scored,
+    parts: dict[str, Evaluated],
+    content: dict[str, Any],
+    suspects: list[Suspect],
+) -> None:
+    """All files of the report, report.json last.
+
+    Raises:
+        ReportError: A number lacks its baseline, n or interval; nothing is written.
+    """
     reports.validate(content)
     out.mkdir(parents=True, exist_ok=True)
-    (out / SUSPECTS_FILE).write_bytes(suspects_bytes(ranked))
-    write_predictions(out / PREDICTIONS_FILE, scorer.bundle.outputs, tested, folded)
-    write_report(out, content, main, store)
+    (out / SUSPECTS_FILE).write_bytes(suspects_bytes(suspects))
+    write_predictions(out / PREDICTIONS_FILE, given.scorer.bundle.outputs, scored.tested, scored.folded)
+    write_report(out, content, parts[content["headline"]], given.store)
+
+
+def _result(content: dict[str, Any]) -> dict[str, Any]:
+    """What the verb says at its end."""
     headline = content["subsets"][content["headline"]]
     return {key: content[key] for key in ("model_version", "method", "headline", "primary", "skill", "notes")} | {
         "n": headline["n"], "n_groups": headline["n_groups"], "rows": headline["rows"],
