@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.engine import engine, session_scope
+from db.engine import listening, session_scope
 from db.errors import NoDatabase, NotFound
 from db.queries import models
 from db.tables import ModelVersion
@@ -146,7 +144,7 @@ class ActiveModels:
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
-                with _listening() as connection:
+                with listening(models.MODELS_CHANNEL) as connection:
                     while not self._stop.is_set():
                         self.refresh()
                         self._wait(connection)
@@ -167,14 +165,6 @@ class ActiveModels:
         while not self._stop.is_set() and time.monotonic() < until:
             for _ in connection.notifies(timeout=LISTEN_SLICE_S, stop_after=1):
                 return
-
-
-@contextmanager
-def _listening() -> Iterator[psycopg.Connection]:
-    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute(f"LISTEN {models.MODELS_CHANNEL}")
-        yield connection
 
 
 def _first_line(error: Exception) -> str:

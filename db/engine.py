@@ -149,6 +149,20 @@ def session_scope() -> Iterator[Session]:
             raise
 
 
+@contextmanager
+def listening(channel: str) -> Iterator[psycopg.Connection]:
+    """A connection of its own, outside the pool, that hears the notifications of a channel.
+
+    Raises:
+        NoDatabase: As `engine`.
+        psycopg.OperationalError: The database is away, now or within the block.
+    """
+    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute(f"LISTEN {channel}")
+        yield connection
+
+
 def is_away(error: Exception) -> bool:
     """Whether an error says that the database itself cannot be used, so that trying again at once is of no use."""
     if not isinstance(error, DBAPIError):

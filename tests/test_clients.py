@@ -19,7 +19,7 @@ from api.schemas.score import ScoreAnswer
 from api.schemas.tick import TickAnswer, TickCounts, TickItem
 from api.settings import ApiSettings
 from db.engine import session_scope
-from db.queries import webcams
+from db.queries import scoring, webcams
 from ml.images.store import FileStore
 from tests.conftest import environment, serving
 from tests.image_server import PAGE, Cameras, running_cameras
@@ -103,7 +103,7 @@ class TestShell:
         with session_scope() as session:
             webcam, _ = webcams.find_or_add_webcam(session, "windy", rows[0]["webcam"])
             session.commit()
-            webcams.lock_webcam(session, int(webcam.id or 0))  # so that its rows cannot be written
+            scoring.lock_webcams(session, [int(webcam.id or 0)])  # so that its rows cannot be written
             done = run([str(CLIENTS / "tick.sh"), str(file)], variables)
         assert done.returncode == 1
         assert json.loads(done.stdout)["webcams"][0]["failure"] == "not_recorded"

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 import structlog
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import OperationalError as DatabaseOperationalError
 
-from db.engine import engine, session_scope
+from db.engine import listening, session_scope
 from db.queries import jobs, models
 from worker.settings import worker_settings
 
@@ -61,21 +59,13 @@ def reap_once() -> int:
     return len(reaped)
 
 
-@contextmanager
-def _listening() -> Iterator[psycopg.Connection]:
-    url = engine().url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute(f"LISTEN {jobs.JOBS_CHANNEL}")
-        yield connection
-
-
 def run(stop: threading.Event) -> None:
     """Dispatch and reap until `stop`, through outages of Postgres and Redis."""
     interval = worker_settings().dispatch_interval_s
     rounds_per_reap = max(1, round(min(REAP_INTERVAL_S, worker_settings().lease_s / 6) / interval))
     while not stop.is_set():
         try:
-            with _listening() as connection:
+            with listening(jobs.JOBS_CHANNEL) as connection:
                 rounds = 0
                 while not stop.is_set():
                     dispatch_once()

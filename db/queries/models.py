@@ -223,6 +223,11 @@ def get_version(session: Session, model_version: str) -> ModelVersion:
     return version
 
 
+def find_version_of_run(session: Session, run_id: int) -> ModelVersion | None:
+    """The version that a run made, if it is registered."""
+    return session.exec(select(ModelVersion).where(col(ModelVersion.training_run_id) == run_id)).one_or_none()
+
+
 def list_versions(
     session: Session, *, kind: str | None = None, cursor: int | None = None, limit: int = 100
 ) -> Sequence[ModelVersion]:

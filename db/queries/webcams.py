@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, update
@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from db.errors import NotFound
 from db.queries.paging import page_rows
-from db.tables import ScoringEvent, SnapshotAiInference, Webcam, WebcamSnapshot
+from db.tables import ScoringEvent, Webcam, WebcamSnapshot
 
 
 def database_time(session: Session) -> datetime:
@@ -80,32 +80,6 @@ def webcam_facts(session: Session, webcam_ids: Sequence[int]) -> list[Webcam]:
     return found
 
 
-def lock_webcam(session: Session, webcam_id: int) -> Webcam:
-    """The webcam of this id, locked until the end of the transaction, so that two captures do not race."""
-    webcam = session.exec(
-        select(Webcam).where(col(Webcam.id) == webcam_id).with_for_update(key_share=True)
-    ).one_or_none()
-    if webcam is None:
-        raise NotFound(what="webcam", key=webcam_id)
-    return webcam
-
-
-def set_webcam_score(
-    session: Session, webcam_id: int, *, ai_rating: float | None, model_version: str, image_sha256: str
-) -> None:
-    """Write the latest score of a webcam. Only for real scores; a failed attempt leaves the columns alone."""
-    session.execute(
-        update(Webcam)
-        .where(col(Webcam.id) == webcam_id)
-        .values(
-            ai_rating=ai_rating,
-            ai_model_version=model_version,
-            last_image_hash=image_sha256,
-            updated_at=func.now(),
-        )
-    )
-
-
 def add_snapshot(session: Session, **facts: Any) -> tuple[WebcamSnapshot, bool]:
     """Keep a frame; the same webcam, time and image is one snapshot. Returns it and whether it was added."""
     added = session.execute(
@@ -130,19 +104,6 @@ def get_snapshot(session: Session, snapshot_id: int) -> WebcamSnapshot:
     if snapshot is None:
         raise NotFound(what="snapshot", key=snapshot_id)
     return snapshot
-
-
-def find_snapshot(session: Session, webcam_id: int, captured_at: datetime, image_sha256: str) -> WebcamSnapshot | None:
-    """The snapshot of this webcam, time and image content, if it was kept."""
-    return session.exec(
-        select(WebcamSnapshot)
-        .where(
-            col(WebcamSnapshot.webcam_id) == webcam_id,
-            col(WebcamSnapshot.captured_at) == captured_at,
-            col(WebcamSnapshot.image_sha256) == image_sha256,
-        )
-        .limit(1)
-    ).first()
 
 
 def list_snapshots(
@@ -188,22 +149,6 @@ def snapshot_images(session: Session, snapshot_ids: Sequence[int]) -> dict[int, 
     return found
 
 
-def recent_snapshot(
-    session: Session, webcam_id: int, captured_at: datetime, within: timedelta
-) -> WebcamSnapshot | None:
-    """The newest snapshot of a webcam captured less than `within` before `captured_at` (or at it)."""
-    return session.exec(
-        select(WebcamSnapshot)
-        .where(
-            col(WebcamSnapshot.webcam_id) == webcam_id,
-            col(WebcamSnapshot.captured_at) > captured_at - within,
-            col(WebcamSnapshot.captured_at) <= captured_at,
-        )
-        .order_by(col(WebcamSnapshot.captured_at).desc(), col(WebcamSnapshot.id).desc())
-        .limit(1)
-    ).first()
-
-
 def record_image(session: Session, snapshot_id: int, image_sha256: str) -> str:
     """A snapshot's image was fetched: its content is known from now on, and never replaced.
 
@@ -227,24 +172,6 @@ def record_image_failure(session: Session, snapshot_id: int, state: str) -> None
     )
 
 
-def add_inference(
-    session: Session, *, snapshot_id: int, model_version: str, raw_score: float, ai_rating: float | None
-) -> bool:
-    """Record what a version said of a snapshot, and its latest score; False when it had said so before."""
-    added = session.execute(
-        insert(SnapshotAiInference)
-        .values(snapshot_id=snapshot_id, model_version=model_version, raw_score=raw_score, ai_rating=ai_rating)
-        .on_conflict_do_nothing(index_elements=["snapshot_id", "model_version"])
-        .returning(col(SnapshotAiInference.id))
-    ).first()
-    session.execute(
-        update(WebcamSnapshot)
-        .where(col(WebcamSnapshot.id) == snapshot_id)
-        .values(ai_rating=ai_rating, ai_model_version=model_version)
-    )
-    return added is not None
-
-
 def last_scored_event(session: Session, webcam_id: int) -> ScoringEvent | None:
     """The newest attempt on a webcam that gave a score."""
     return session.exec(
@@ -253,11 +180,3 @@ def last_scored_event(session: Session, webcam_id: int) -> ScoringEvent | None:
         .order_by(col(ScoringEvent.scored_at).desc(), col(ScoringEvent.id).desc())
         .limit(1)
     ).first()
-
-
-def add_scoring_event(session: Session, **facts: Any) -> ScoringEvent:
-    """Append one attempt to score."""
-    event = ScoringEvent(**facts)
-    session.add(event)
-    session.flush()
-    return event

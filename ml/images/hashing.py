@@ -23,8 +23,3 @@ def phash(pixels_or_bytes: bytes | Pixels) -> int:
     pixels = pixels_or_bytes if not isinstance(pixels_or_bytes, bytes) else decode(pixels_or_bytes)
     image: Image.Image = image_from_pixels(pixels)
     return int(str(imagehash.phash(image)), 16)
-
-
-def hamming(a: int, b: int) -> int:
-    """Count the bits in which two 64-bit hashes differ, 0..64; lower is more alike."""
-    return (a ^ b).bit_count()

@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 from api.main import create_app
 from api.settings import ApiSettings
 from db.engine import session_scope
-from db.queries import webcams
+from db.queries import scoring, webcams
 from db.tables import ScoringEvent, SnapshotAiInference, Webcam, WebcamFetchFailure, WebcamSnapshot
 from ml.images.store import FileStore
 from tests.conftest import client_of, environment, serving
@@ -408,7 +408,7 @@ class TestFailures:
         held = send(api, rows[0])["webcams"][0]["webcamId"]
         cameras.url("/held/0", picture(20))
         with session_scope() as session:
-            webcams.lock_webcam(session, held)
+            scoring.lock_webcams(session, [held])
             answer = send(api, *rows)
         assert [each["failure"] for each in answer["webcams"]] == ["not_recorded", None, None]
         assert answer["ok"] is False

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import exclusions, jobs, labels, models, webcams
+from db.queries import exclusions, jobs, labels, models, scoring
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
 from tests.builders import NOON, make_snapshot, make_version
@@ -52,9 +52,8 @@ def _fill(session: Session) -> None:
     add_evaluation(session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64,
                    method="test", report={}, artifact_key="k")  # fmt: skip
     jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
-    webcams.add_inference(
-        session, snapshot_id=snapshot.id, model_version=version.model_version, raw_score=0.5, ai_rating=2.5
-    )
+    said = {"snapshot_id": snapshot.id, "model_version": version.model_version, "raw_score": 0.5, "ai_rating": 2.5}
+    scoring.add_inferences(session, [said])
     session.flush()
 
 

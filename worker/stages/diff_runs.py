@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from db.errors import Conflict
-from db.queries import evaluations, lineage
-from db.tables import ModelTrainingRun, ModelVersion
+from db.queries import evaluations, lineage, models
+from db.tables import ModelTrainingRun
 from ml.diff_page import pictured_images
 from ml.diff_runs import Prediction, Side, UsedRow, diff_runs, read_predictions
 from ml.frames import thumbnail
@@ -57,7 +57,7 @@ def _side(session: Session, store: FileStore, run: ModelTrainingRun) -> Side:
         )
         for row in lineage.run_rows(session, run.id)
     }  # fmt: skip
-    version = session.exec(select(ModelVersion).where(col(ModelVersion.training_run_id) == run.id)).one_or_none()
+    version = models.find_version_of_run(session, run.id)
     if version is None:
         return Side(run.model_version, rows)
     return Side(

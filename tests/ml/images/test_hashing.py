@@ -8,7 +8,7 @@ from PIL import Image
 
 from ml.demo.sky import make_frames, make_webcams, render, to_jpeg
 from ml.images.decode import ImageError
-from ml.images.hashing import hamming, phash
+from ml.images.hashing import phash
 
 
 def test_the_same_picture_in_other_bytes_is_near_and_another_is_far() -> None:
@@ -16,9 +16,9 @@ def test_the_same_picture_in_other_bytes_is_near_and_another_is_far() -> None:
     first, other = render(frames[0]), render(frames[-1])
     small = io.BytesIO()
     Image.fromarray(first).resize((200, 150)).save(small, "WEBP", quality=60)
-    assert hamming(phash(first), phash(to_jpeg(first, 70))) <= 4
-    assert hamming(phash(first), phash(small.getvalue())) <= 6
-    assert hamming(phash(first), phash(other)) >= 12
+    assert (phash(first) ^ phash(to_jpeg(first, 70))).bit_count() <= 4
+    assert (phash(first) ^ phash(small.getvalue())).bit_count() <= 6
+    assert (phash(first) ^ phash(other)).bit_count() >= 12
 
 
 def test_a_hash_has_64_bits() -> None:
@@ -26,11 +26,6 @@ def test_a_hash_has_64_bits() -> None:
     assert 0 <= value < 2**64
     # Half of the frequencies lie over their median by definition.
     assert value.bit_count() == 32
-
-
-@pytest.mark.parametrize(("a", "b", "bits"), [(0, 0, 0), (0, 2**64 - 1, 64), (0b1010, 0b0110, 2), (2**63, 0, 1)])
-def test_hamming_counts_differing_bits(a: int, b: int, bits: int) -> None:
-    assert hamming(a, b) == hamming(b, a) == bits
 
 
 def test_bytes_that_are_no_image_are_refused() -> None:
