@@ -53,12 +53,12 @@ def test_rows_that_came_went_and_changed_are_counted_and_named() -> None:
 
 
 def test_scores_that_moved_come_with_n_interval_and_errors_of_both() -> None:
-    rows = [used(number, label_value=3.0) for number in range(1, 41)]
-    base = side("a", rows, {number: said(number, 2.0) for number in range(1, 41)})
-    other = side("b", rows, {number: said(number, 2.5 if number % 2 else 3.5) for number in range(1, 41)})
+    rows = [used(number, label_value=3.0) for number in range(1, 101)]
+    base = side("a", rows, {number: said(number, 2.0) for number in range(1, 101)})
+    other = side("b", rows, {number: said(number, 2.5 if number % 2 else 3.5) for number in range(1, 101)})
     found = diff_runs(RATING, base, other, limit=3)
     moves = found["predictions"]
-    assert (moves["n"], moves["n_groups"], moves["rows"]) == (40, 40, {"served": 40})
+    assert (moves["n"], moves["n_groups"], moves["rows"]) == (100, 100, {"served": 100})
     assert moves["mean_difference"]["value"] == pytest.approx(1.0)
     low, high = moves["mean_difference"]["interval"]
     assert 0.5 < low < 1.0 < high < 1.5
