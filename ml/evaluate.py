@@ -41,13 +41,13 @@ from ml.report_files import PREDICTIONS_FILE, complete, read_dataset, write_repo
 from ml.scored_rows import (
     KFOLD,
     TEST,
+    active_of,
     entries_of,
     method_of,
     network_features,
     num_threads,
     on_test_rows,
     out_of_fold,
-    rival_of,
     sky_features,
     unlearned,
     with_target,
@@ -61,7 +61,7 @@ class Material:
     """What is evaluated, on which rows, and all that is known of them."""
 
     scorer: Scorer
-    rival: Scorer | None
+    active: Scorer | None
     """The active model, where the two can be compared."""
     store: FileStore
     method: str
@@ -136,9 +136,9 @@ def evaluate(
     """
     progress, scorer, known_as = Progress(), Scorer.load(bundle, threads=num_threads()), read_dataset(dataset)
     full, kept = _rows(manifest, scorer, method_of(run))
-    rival, notes = rival_of(active, scorer)
+    active_scorer, notes = active_of(active, scorer)
     material = Material(
-        scorer, rival, FileStore(store_url), method_of(run), full, kept,
+        scorer, active_scorer, FileStore(store_url), method_of(run), full, kept,
         read_webcams(webcams) if webcams is not None else {}, read_ratings(ratings) if ratings is not None else None,
         read_recipe(recipe), run, cache, replicates,
     )  # fmt: skip
@@ -171,19 +171,19 @@ def _rows(manifest: Path, scorer: Scorer, method: str) -> tuple[list[ManifestRow
 
 
 def _score(given: Material, progress: Progress) -> Scored:
-    """The model, its rival and the baselines on test rows, and out of fold where that is the method."""
+    """The model, the active one and the baselines on test rows, and out of fold where that is the method."""
     scorer, store, test_rows = given.scorer, given.store, given.test_rows
     features = sky_features(store, given.kept, given.cache, progress.part(0.02, 0.2))
     frozen = network_features(given.recipe, store, given.kept, given.cache, progress.part(0.2, 0.3))
     baselines = Baselines(scorer.judgement, scorer.bundle.head, features, given.webcams, frozen, peers_of(given.recipe))
     tested, folded = None, None
     if test_rows:
-        tested = on_test_rows(scorer, given.rival, store, test_rows, progress.part(0.3, 0.65))
+        tested = on_test_rows(scorer, given.active, store, test_rows, progress.part(0.3, 0.65))
         progress.report(0.65, "fitting the baselines")
         tested.entries += entries_of(baselines.of(given.learned, test_rows), baselines.peers)
     if given.method == KFOLD:
         assert given.run is not None
-        folded = out_of_fold(scorer, given.rival, store, given.run, given.kept, baselines, progress.part(0.7, 0.8))
+        folded = out_of_fold(scorer, given.active, store, given.run, given.kept, baselines, progress.part(0.7, 0.8))
     return Scored(tested, folded, features)
 
 
@@ -192,10 +192,10 @@ def _content(
 ) -> tuple[dict[str, Any], list[Suspect]]:
     """Tables and what is found beside them; and all rows by how suspicious their labels are. Appends to `notes`."""
     scorer, replicates = given.scorer, given.replicates
-    content = report_content(scorer, given.rival, given.method, parts, replicates, notes, given.webcams)
+    content = report_content(scorer, given.active, given.method, parts, replicates, notes, given.webcams)
     content["noise"] = _noise(given, parts, content)
     shown = [given.store.image(str(row.image_sha256)) for row in (given.test_rows or given.kept)[:MAX_IMAGES]]
-    content["gate"] = gate_material(scorer, given.rival, parts, given.webcams, shown, given.recipe, replicates)
+    content["gate"] = gate_material(scorer, given.active, parts, given.webcams, shown, given.recipe, replicates)
     content["audit"] = _audit(given, scored)
     notes[1:1] = [content["noise"]["sentence"], content["audit"]["verdict"]]
     suspects = _suspects(given, scored, content["noise"])

@@ -23,7 +23,7 @@ class Evaluated:
     entries: list[reports.Scores]
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     """The model's named outputs behind its scores, each (N,); empty where they are not known."""
-    rival_outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    active_outputs: dict[str, np.ndarray] = field(default_factory=dict)
     """The active model's, on all rows; left out of parts."""
     folds: dict[int, int] | None = None
     """Snapshot -> fold, where the model's scores are out of fold."""

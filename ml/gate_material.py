@@ -24,7 +24,7 @@ SLICE_REPLICATES = 500
 
 def gate_material(
     scorer: Scorer,
-    rival: Scorer | None,
+    active: Scorer | None,
     parts: Mapping[str, Evaluated],
     webcams: Mapping[int, WebcamFacts],
     images: Sequence[bytes],
@@ -45,7 +45,7 @@ def gate_material(
         "simplicity": {
             "order": list(ORDER),
             "model": place_of_model(None if recipe is None else recipe.model_dump()),
-            "active": None if rival is None else place_of_model(rival.bundle.training.get("recipe")),
+            "active": None if active is None else place_of_model(active.bundle.training.get("recipe")),
             "baselines": {
                 name: place_of_baseline(name, entry.scores)
                 for name, entry in entries.items()
@@ -57,15 +57,15 @@ def gate_material(
             "max_abs_difference": bundle.parity.get("max_abs_difference"),
             "self_test": {"n": len(bundle.golden), "tolerance": SELF_TEST_TOLERANCE},
         },
-        "latency": measure_latency(scorer, rival, images),
+        "latency": measure_latency(scorer, active, images),
         "against_active": None
-        if rival is None or tested is None
-        else against(scorer, rival, tested, webcams, min(replicates, SLICE_REPLICATES)),
+        if active is None or tested is None
+        else against(scorer, active, tested, webcams, min(replicates, SLICE_REPLICATES)),
     }
 
 
 def against(
-    scorer: Scorer, rival: Scorer, tested: Evaluated, webcams: Mapping[int, WebcamFacts], replicates: int
+    scorer: Scorer, active: Scorer, tested: Evaluated, webcams: Mapping[int, WebcamFacts], replicates: int
 ) -> dict[str, Any]:
     """The model beside the active one on all test rows, which neither has learned from.
 
@@ -97,12 +97,12 @@ def against(
     decisions = None
     if all(row.is_good is not None for row in tested.rows):
         good = np.array([bool(row.is_good) for row in tested.rows])
-        active = next(entry.scores for entry in pair if entry.role == reports.ACTIVE)
+        active_scores = next(entry.scores for entry in pair if entry.role == reports.ACTIVE)
         mine = passed(judgement, scorer.bundle, tested.model, tested.outputs)
-        theirs = passed(rival.judgement, rival.bundle, active, tested.rival_outputs)
+        theirs = passed(active.judgement, active.bundle, active_scores, tested.active_outputs)
         decisions = mcnemar(mine == good, theirs == good)
     return {
-        "version": rival.bundle.model_version, "subset": "test", "n": len(tested.rows),
+        "version": active.bundle.model_version, "subset": "test", "n": len(tested.rows),
         "n_groups": len({row.group_id for row in tested.rows}), "slices": found, "decisions": decisions,
     }  # fmt: skip
 

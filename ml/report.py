@@ -204,8 +204,8 @@ def _skill(
     """
     model = next(entry.name for entry in entries if entry.role == MODEL)
     sign = 1.0 if primary.higher_is_better else -1.0
-    rivals = [entry.name for entry in entries if entry.role == BASELINE and not entry.remark and not entry.is_peer]
-    known = [(sign * points[name][primary.name], name) for name in rivals if math.isfinite(points[name][primary.name])]
+    simpler = [entry.name for entry in entries if entry.role == BASELINE and not entry.remark and not entry.is_peer]
+    known = [(sign * points[name][primary.name], name) for name in simpler if math.isfinite(points[name][primary.name])]
     found: dict[str, Any] = {"metric": primary.name, "against": None, "value": None, "interval": None, "certain": False}
     if peers := [entry.name for entry in entries if entry.is_peer]:
         found["peers"] = peers

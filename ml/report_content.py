@@ -50,7 +50,7 @@ def _seen_out_of_fold(folded: Evaluated) -> list[bool]:
 
 def report_content(
     scorer: Scorer,
-    rival: Scorer | None,
+    active: Scorer | None,
     method: str,
     parts: dict[str, Evaluated],
     replicates: int,
@@ -66,8 +66,8 @@ def report_content(
     primary = judgement.metrics(bundle.head)[0]
     subsets = {name: part.table(judgement, bundle.head, replicates) for name, part in parts.items()}
     headline = _headline(subsets, primary.name)
-    if OUT_OF_FOLD in parts and rival is not None:
-        _compare_on_test(subsets, rival.bundle.model_version, notes)
+    if OUT_OF_FOLD in parts and active is not None:
+        _compare_on_test(subsets, active.bundle.model_version, notes)
     notes += [f"{name}: {content['insufficient']}" for name, content in subsets.items() if "insufficient" in content]
     main = parts[headline]
     passes = passed(judgement, bundle, main.model, main.outputs)
@@ -78,7 +78,7 @@ def report_content(
         "kind": bundle.kind,
         "head": bundle.head,
         "model_version": bundle.model_version,
-        "active_version": rival.bundle.model_version if rival else None,
+        "active_version": active.bundle.model_version if active else None,
         "method": method,
         "primary": {
             "name": primary.name,

@@ -1,4 +1,4 @@
-"""Who says what of which rows: the model, its rival and the baselines, each beside the others on the same rows."""
+"""Who says what of which rows: the model, the active one and the baselines, each beside the others on the same rows."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def with_target(row: ManifestRow, judgement: Judgement, head: str) -> ManifestRo
     return replace(row, target_label=judgement.target(row.label_value, head))
 
 
-def rival_of(active: Path | None, scorer: Scorer) -> tuple[Scorer | None, list[str]]:
+def active_of(directory: Path | None, scorer: Scorer) -> tuple[Scorer | None, list[str]]:
     """The active model, where its scores can be compared at all."""
-    if active is None:
+    if directory is None:
         return None, []
-    rival = Scorer.load(active, threads=num_threads())
-    mine, theirs = scorer.bundle, rival.bundle
+    active = Scorer.load(directory, threads=num_threads())
+    mine, theirs = scorer.bundle, active.bundle
     if mine.model_version == theirs.model_version:
         return None, [f"{mine.model_version} is the active model itself, so it is compared with baselines only"]
     if (mine.kind, mine.kind_version, mine.head) == (theirs.kind, theirs.kind_version, theirs.head):
-        return rival, []
+        return active, []
     return None, [
         f"the active model {theirs.model_version} ({theirs.kind}, {theirs.head} head) answers another question than "
         f"{mine.model_version} ({mine.kind}, {mine.head} head), so the two are not compared"
@@ -93,21 +93,21 @@ def _serve(scorer: Scorer, store: FileStore, rows: Sequence[ManifestRow], progre
 
 def on_test_rows(
     scorer: Scorer,
-    rival: Scorer | None,
+    active: Scorer | None,
     store: FileStore,
     rows: list[ManifestRow],
     progress: Progress,
 ) -> Evaluated:
-    """What the bundle, as it would be served, and its rival say of test rows."""
+    """What the bundle, as it would be served, and the active model say of test rows."""
     judgement, head = scorer.judgement, scorer.bundle.head
     outputs = _serve(scorer, store, rows, progress.part(0.0, 0.5))
     entries = [reports.Scores(scorer.bundle.model_version, reports.MODEL, judgement.scores(outputs, head))]
-    rival_outputs: dict[str, np.ndarray] = {}
-    if rival is not None:
-        rival_outputs = _serve(rival, store, rows, progress.part(0.5, 1.0))
-        theirs = judgement.scores(rival_outputs, head)
-        entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs))
-    return Evaluated(rows, entries, outputs, rival_outputs)
+    active_outputs: dict[str, np.ndarray] = {}
+    if active is not None:
+        active_outputs = _serve(active, store, rows, progress.part(0.5, 1.0))
+        theirs = judgement.scores(active_outputs, head)
+        entries.append(reports.Scores(active.bundle.model_version, reports.ACTIVE, theirs))
+    return Evaluated(rows, entries, outputs, active_outputs)
 
 
 def entries_of(baselines: Sequence[Baseline], peers: frozenset[str]) -> list[reports.Scores]:
@@ -140,7 +140,7 @@ def network_features(
 
 def out_of_fold(
     scorer: Scorer,
-    rival: Scorer | None,
+    active: Scorer | None,
     store: FileStore,
     run: Path,
     kept: Sequence[ManifestRow],
@@ -169,9 +169,9 @@ def out_of_fold(
     if not np.isfinite(scores).all() or len(rows) != len(kept):
         raise ManifestError(f"{run / 'oof.csv'} has {len(rows)} of {len(kept)} rows, or scores that are not numbers")
     entries = [reports.Scores(scorer.bundle.model_version, reports.MODEL, np.array(scores))]
-    if rival is not None:
-        theirs = judgement.scores(_serve(rival, store, rows, progress), head)
-        entries.append(reports.Scores(rival.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
+    if active is not None:
+        theirs = judgement.scores(_serve(active, store, rows, progress), head)
+        entries.append(reports.Scores(active.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
     whole = {name: np.array(values) for name, values in named.items() if np.isfinite(values).all()}
     fold_of = {row.snapshot_id: fold for row, fold in zip(rows, folds, strict=True)}
     entries += entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers)

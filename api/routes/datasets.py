@@ -20,8 +20,8 @@ from db.queries import models
 from db.tables import Dataset, Job
 from db.tables.access import Scope
 from ml.judgements import judgement
-from worker.frozen import read_dataset_file
 from worker.places import file_store
+from worker.verified import read_dataset_file
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=KeyedRoute)
 

@@ -38,13 +38,12 @@ def cached_arrays(
     """
 
     def one(sha256: str) -> np.ndarray:
-        path = None if folder is None else folder / sha256[:2] / f"{sha256}.npy"
-        known = None if path is None else _read(path, shape, np.dtype(dtype))
+        known = None if folder is None else read_array(folder, sha256, shape, dtype)
         if known is not None:
             return known
         values = compute(sha256)
-        if path is not None:
-            _write(path, values)
+        if folder is not None:
+            write_array(folder, sha256, values)
         return values
 
     with ThreadPoolExecutor(threads) as pool:
@@ -52,20 +51,26 @@ def cached_arrays(
             yield from pool.map(one, hashes[start : start + _AHEAD])
 
 
-def _read(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-    """The cached array; None where it is missing or damaged, so that it is computed again."""
+def read_array(folder: Path, sha256: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray | None:
+    """The cached array of one image; None where it is missing or damaged, so that it is computed again."""
     try:
-        values = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        values = np.load(io.BytesIO(_path(folder, sha256).read_bytes()), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if not isinstance(values, np.ndarray) or values.dtype != dtype or values.shape != shape:
+    if not isinstance(values, np.ndarray) or values.dtype != np.dtype(dtype) or values.shape != shape:
         return None
     return values if np.isfinite(values).all() else None
 
 
-def _write(path: Path, values: np.ndarray) -> None:
+def write_array(folder: Path, sha256: str, values: np.ndarray) -> None:
+    """Keep the array of one image; the file appears whole or not at all."""
+    path = _path(folder, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".part-{uuid.uuid4().hex}")
     with part.open("wb") as opened:
         np.save(opened, values, allow_pickle=False)
     os.replace(part, path)
+
+
+def _path(folder: Path, sha256: str) -> Path:
+    return folder / sha256[:2] / f"{sha256}.npy"

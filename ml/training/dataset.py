@@ -7,9 +7,6 @@ resize as serving. Cached features lie under CACHE/<encoder key>/<sha256[:2]>/<s
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ import torch.nn.functional as F
 
 from ml.events import Progress
 from ml.features.backbones import LoadedBackbone
+from ml.images.cached_arrays import read_array, write_array
 from ml.images.decode import PREPROCESSING_VERSION, ImageError, Pixels, to_model_input
 from ml.images.store import FileStore, StoreError
 from ml.judgements.base import Judgement
@@ -243,7 +241,7 @@ def cached_features(
     """
     folder = None if cache is None else cache / encoder_key(backbone, reader.image_size, threads)
     found = {
-        sha256: None if folder is None else _read_cached(folder, sha256, backbone.num_features)
+        sha256: None if folder is None else read_array(folder, sha256, (backbone.num_features,), np.float32)
         for sha256 in set(hashes)
     }
     missing = [sha256 for sha256 in dict.fromkeys(hashes) if found[sha256] is None]
@@ -259,31 +257,7 @@ def cached_features(
         for sha256, values in zip(part, features, strict=False):
             found[sha256] = values
             if folder is not None:
-                _write_cached(folder, sha256, values)
+                write_array(folder, sha256, values)
         done = start + len(part)
         progress.report(done / len(missing), f"features of image {done}/{len(missing)}")
     return torch.from_numpy(np.stack([np.asarray(found[sha256]) for sha256 in hashes]))
-
-
-def _cached_path(folder: Path, sha256: str) -> Path:
-    return folder / sha256[:2] / f"{sha256}.npy"
-
-
-def _read_cached(folder: Path, sha256: str, num_features: int) -> np.ndarray | None:
-    """A cached feature; None where it is missing or damaged, so that it is computed again."""
-    try:
-        values = np.load(io.BytesIO(_cached_path(folder, sha256).read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != (num_features,):
-        return None
-    return values if np.isfinite(values).all() else None
-
-
-def _write_cached(folder: Path, sha256: str, values: np.ndarray) -> None:
-    path = _cached_path(folder, sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{uuid.uuid4().hex}")
-    with part.open("wb") as opened:
-        np.save(opened, values, allow_pickle=False)
-    os.replace(part, path)

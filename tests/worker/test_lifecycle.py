@@ -32,7 +32,6 @@ from tests.builders import make_snapshot, make_webcam
 from tests.conftest import client_of, environment, serving
 from tests.tiny_model import BRIGHT, DARK, picture
 from tests.worker.conftest import Running, debug_recipe, write_generated_labels
-from worker.frozen import dataset_rows
 from worker.importers.snapshots import import_snapshots
 from worker.places import bundle_cache
 from worker.queue import submit, submit_training
@@ -41,6 +40,7 @@ from worker.stages import score
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
 from worker.stages.served import load_served
+from worker.verified import dataset_rows
 
 
 @pytest.fixture(scope="module")

@@ -39,14 +39,12 @@ def diff(
     from db.queries import models
     from ml.diff_page import diff_page
     from ml.images.atomic import write_over
-    from worker.cli.errors import WrongInput
-    from worker.cli.output import console, print_json
+    from worker.cli.output import check_out, console, print_json
     from worker.places import file_store
     from worker.services import running_services
     from worker.stages.diff_runs import diff_two_runs, pictures
 
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise WrongInput(f"--out {out} cannot be written: give the name of a file in a folder that exists")
+    check_out(out)
     with running_services(), session_scope() as session:
         before, after = models.named_run(session, base), models.named_run(session, other)
         found = diff_two_runs(session, file_store(), before, after)

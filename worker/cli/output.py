@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from worker.cli.errors import WrongInput
 
 WIDTH_OF_FILES = 120
 """Columns of tables that go into a file or a pipe, where there is no terminal to ask."""
@@ -72,3 +75,13 @@ def moment(value: datetime | None) -> str | None:
 def seconds_since(value: datetime) -> float:
     """Seconds from a moment to now, never negative (the database's clock may be ahead of ours)."""
     return max(0.0, (datetime.now(UTC) - value).total_seconds())
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse a file for --out that cannot be written, before anything is done for it.
+
+    Raises:
+        WrongInput: It is a directory, or its folder does not exist.
+    """
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise WrongInput(f"--out {out} cannot be written: give the name of a file in a folder that exists")

@@ -34,13 +34,11 @@ def report(
     from db.errors import NotFound
     from db.queries import evaluations, models
     from ml.images.atomic import write_over
-    from worker.cli.errors import WrongInput
-    from worker.cli.output import console, print_json
+    from worker.cli.output import check_out, console, print_json
     from worker.places import file_store, report_cache
     from worker.services import running_services
 
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise WrongInput(f"--out {out} cannot be written: give the name of a file in a folder that exists")
+    check_out(out)
     again = f"`afterglow evaluate {model_version}` makes one"
     with running_services(), session_scope() as session:
         models.get_version(session, model_version)

@@ -15,7 +15,6 @@ from db.tables import ModelTrainingRun, ModelVersion
 from ml.export_dataset import Gates, drop_images, with_hashes
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
-from worker.frozen import dataset_rows, fetch_bundle, fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.ratings_file import ratings_bytes
@@ -23,6 +22,7 @@ from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
 from worker.stages.train import resolve_weights, run_manifest
 from worker.training_process import run_verb
+from worker.verified import dataset_rows, fetch_bundle, fetch_run
 
 
 def run(context: JobContext) -> Finish:

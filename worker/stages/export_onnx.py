@@ -10,13 +10,13 @@ from db.engine import session_scope
 from db.queries import models
 from ml.bundle import bundle_sha256, load_bundle
 from ml.manifest import manifest_bytes
-from worker.frozen import fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import bundle_key, file_store, work_directory
 from worker.queue import submit
 from worker.stages.register import register_version
 from worker.stages.train import run_manifest
 from worker.training_process import run_verb
+from worker.verified import fetch_run
 
 
 def run(context: JobContext) -> Finish:

@@ -25,13 +25,13 @@ from ml.images.store import FileStore, StoreError
 from ml.judgements import judgement
 from ml.manifest import ManifestError, ManifestRow, first_differences, manifest_bytes, manifest_sha256
 from ml.training.surroundings import differences
-from worker.frozen import fetch_bundle, fetch_run
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import file_store, work_directory
 from worker.queue import check_reproducible
 from worker.ratings_file import ratings_bytes
 from worker.stages.train import resolve_weights, run_manifest
 from worker.training_process import run_verb
+from worker.verified import fetch_bundle, fetch_run
 
 NOT_RECORDED = "reason-not-recorded"
 IDENTICAL, SAME_PREDICTIONS, NOT_REPRODUCED = "identical", "same-predictions", "not-reproduced"

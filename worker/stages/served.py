@@ -15,8 +15,8 @@ from ml import thresholds
 from ml.images.store import FileStore
 from ml.inference import Scorer
 from ml.judgements import judgement
-from worker.frozen import fetch_bundle
 from worker.settings import ServingSettings
+from worker.verified import fetch_bundle
 
 
 @dataclass(frozen=True)

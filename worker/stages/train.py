@@ -24,7 +24,6 @@ from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256, parse_mani
 from ml.near_duplicates import NEAR_DUPLICATE_OF_TEST, NEAR_DUPLICATE_OF_VAL, without_near_duplicates
 from ml.training.recipe import Recipe
 from worker.checkpoints import StoredCheckpoints, attempt_name
-from worker.frozen import dataset_rows, manifest_key, read_active_manifest
 from worker.job_context import FenceLost, Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, run_key, weights_key, work_directory
 from worker.queue import submit
@@ -33,6 +32,7 @@ from worker.settings import worker_settings
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_dataset
 from worker.training_process import present_flags, run_verb
+from worker.verified import dataset_rows, manifest_key, read_active_manifest
 
 RESULT_FACTS = ("method", "counts", "best_epoch", "val_metrics", "weights_sha256", "resumed_from", "notes", "seconds")
 WEIGHTS_SUFFIXES = (".safetensors", ".pth")

@@ -18,9 +18,9 @@ from ml.inference import Scorer
 from tests.builders import make_snapshot
 from tests.tiny_model import BRIGHT, DARK, picture, register_bundle
 from tests.worker.cli.conftest import Afterglow
-from worker.frozen import dataset_rows
 from worker.stages.export_dataset import export_now
 from worker.stages.train import _write_provenance  # the very rows that a training writes
+from worker.verified import dataset_rows
 
 
 def _rated(store: FileStore, level: int, stars: int) -> int:

@@ -12,10 +12,10 @@ from ml.images.store import FileStore
 from tests.tiny_model import BRIGHT, activate, register_bundle
 from tests.worker.cli.conftest import Afterglow
 from tests.worker.conftest import write_generated_labels
-from worker.frozen import dataset_rows
 from worker.importers.snapshots import import_snapshots
 from worker.stages.export_dataset import export_now
 from worker.stages.train import _write_provenance  # the very rows that a training writes
+from worker.verified import dataset_rows
 
 
 @pytest.fixture(scope="module")

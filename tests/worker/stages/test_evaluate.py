@@ -17,13 +17,13 @@ from ml.images.store import FileStore
 from ml.manifest import ManifestRow
 from tests.tiny_model import register_bundle
 from tests.worker.conftest import write_generated_labels
-from worker.frozen import dataset_rows
 from worker.importers.snapshots import import_snapshots
 from worker.jobs import run_job
 from worker.places import feature_cache
 from worker.queue import submit
 from worker.stages import evaluate
 from worker.stages.export_dataset import export_now
+from worker.verified import dataset_rows
 
 
 def _rate_again(session: Session, rater: str, shift: int) -> None:

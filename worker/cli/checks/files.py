@@ -31,8 +31,8 @@ _RUNS = """
 def check_bundles(place: Place) -> Iterator[Finding]:
     """The bundles of model versions: those that are active, and the newest."""
     from db.tables import ModelVersion
-    from worker.frozen import fetch_bundle
     from worker.places import file_store
+    from worker.verified import fetch_bundle
 
     store = file_store()
 
@@ -46,8 +46,8 @@ def check_bundles(place: Place) -> Iterator[Finding]:
 def check_manifests(place: Place) -> Iterator[Finding]:
     """The manifests of datasets and of training runs, the newest first."""
     from db.tables import Dataset
-    from worker.frozen import check_dataset, read_active_manifest
     from worker.places import file_store
+    from worker.verified import check_dataset, read_active_manifest
 
     store = file_store()
     yield from _checked(
