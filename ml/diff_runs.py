@@ -250,7 +250,7 @@ def _flips(
                 good = judgement.is_good(other.rows[row].label_value)
                 flipped.append({**_row_facts(other.rows[row]), "before": before, "after": after, "is_good": good,
                                 "right_now": None if good is None else after == good})  # fmt: skip
-        if base.policy != other.policy:
+        if _line(base.policy) != _line(other.policy):
             notes.append(f"the thresholds differ: {_said(base.policy)} and {_said(other.policy)}")
     totals = {
         "n": n,
@@ -260,6 +260,11 @@ def _flips(
         "wrong_now": sum(each["right_now"] is False for each in flipped),
     }
     return totals, flipped
+
+
+def _line(policy: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Where a policy draws the line; how it was found and what it achieves may differ for the same one."""
+    return policy["on"], float(policy["threshold"]), tuple(policy["scale"])
 
 
 def _said(policy: Mapping[str, Any]) -> str:

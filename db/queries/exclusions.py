@@ -120,7 +120,8 @@ def _check_known(session: Session, subject: Subject) -> None:
     if session.exec(select(RatingEvent.id).where(col(RatingEvent.user_session_id) == subject.rater).limit(1)).first():
         return
     names = session.exec(select(RatingEvent.user_session_id).distinct().limit(6)).all()
-    some = f" Raters here: {', '.join(sorted(names)[:5])}{', ...' if len(names) > 5 else ''}." if names else ""
+    known = f"{', '.join(sorted(names)[:5])}{' and others' if len(names) > 5 else ''}"
+    some = f" Raters here: {known}." if names else ""
     raise NotFound(f"Nobody called {subject.rater} has rated anything.{some}")
 
 

@@ -86,6 +86,14 @@ def test_verdicts_flip_at_each_models_own_threshold() -> None:
     assert found["predictions"]["rows"] == {"served": 3, "out of fold": 1}
 
 
+def test_the_same_threshold_is_not_said_to_differ_by_what_it_achieved() -> None:
+    policies = [{**POLICY, "achieved": {"precision": value}} for value in (0.7, 0.8)]
+    base, other = (
+        side(name, [used(1)], {1: said(1, 3.0)}, policy=policy) for name, policy in zip("ab", policies, strict=True)
+    )
+    assert not [note for note in diff_runs(RATING, base, other)["notes"] if "threshold" in note]
+
+
 @pytest.mark.parametrize(
     ("facts", "words"),
     [

@@ -113,9 +113,10 @@ def _print_report(report: ImportReport) -> None:
     console.print(
         f"added: {report.webcams_added} webcams, {report.snapshots_added} snapshots, {report.ratings_added} ratings"
     )
-    console.print(
-        f"this is import {report.import_id}; if it was a mistake: afterglow exclude import {report.import_id}"
-    )
+    if report.imported:
+        console.print(
+            f"this is import {report.import_id}; if it was a mistake: afterglow exclude import {report.import_id}"
+        )
     _print_rows("refused", report.refused)
     _print_rows("taken, but a webcam keeps what is stored of it", report.kept)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -79,6 +81,15 @@ def test_what_cannot_be_done_is_said_plainly(
 ) -> None:  # fmt: skip
     said = afterglow(*words)
     assert (said.code, message in said.err) == (code, True), said.err
+
+
+def test_an_import_that_brought_nothing_is_not_offered_to_be_excluded(
+    world: dict, afterglow: Afterglow, tmp_path: Path  # type: ignore[type-arg]
+) -> None:  # fmt: skip
+    row = "nope.jpg,b,sunset,2026-02-12T17:03:00Z,9,ann"
+    (tmp_path / "bad.csv").write_text(f"image,webcam,phase,captured_at,rating,rater\n{row}\n")
+    said = afterglow("import", "snapshots", str(tmp_path / "bad.csv"), "--images", str(tmp_path))
+    assert (said.code, "1 refused" in said.out, "exclude import" in said.out) == (1, True, False), said.out
 
 
 def test_an_exclusion_names_the_tainted_models_and_a_list_marks_them_until_it_is_lifted(
