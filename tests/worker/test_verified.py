@@ -20,7 +20,7 @@ from tests.builders import make_snapshot
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, activate, picture, register_bundle
 from tests.worker.cli.conftest import Afterglow, afterglow  # noqa: F401  a fixture
-from worker import frozen
+from worker import verified
 from worker.jobs import run_job
 from worker.queue import submit
 from worker.stages.export_dataset import export_now
@@ -110,13 +110,13 @@ def test_a_flipped_byte_of_a_datasets_manifest_is_refused_and_named_by_the_docto
     url = f"/v1/datasets/{dataset.id}/manifests/{name}.csv"
     with flipped(stored(store, dataset.artifact_key) / f"manifest_{name}.csv"):
         with pytest.raises(ManifestError, match="has changed since it was frozen"):
-            frozen.check_dataset(store, dataset)
+            verified.check_dataset(store, dataset)
         with client_of(server, api_key()) as client:
             assert client.get(url).status_code == 503
         said = afterglow("doctor", "--no-torch", "--json")
         (found,) = [each for each in said.json["findings"] if each["about"] == "datasets"]
         assert (found["health"], f"dataset {dataset.id}" in found["says"]) == ("problem", True)
-    frozen.check_dataset(store, dataset)
+    verified.check_dataset(store, dataset)
     with client_of(server, api_key()) as client:
         assert client.get(url).status_code == 200
 
@@ -127,20 +127,20 @@ def test_a_flipped_byte_of_an_active_manifest_is_refused_and_named_by_the_doctor
     tmp_path: Path,
     afterglow: Afterglow,  # noqa: F811
 ) -> None:
-    data = frozen.read_dataset_file(store, dataset)
+    data = verified.read_dataset_file(store, dataset)
     (tmp_path / "manifest.csv").write_bytes(data)
-    key = frozen.manifest_key(dataset.manifest_sha256)
+    key = verified.manifest_key(dataset.manifest_sha256)
     store.put_file(tmp_path / "manifest.csv", key)
     with session_scope() as session:
         run = models.add_run(session, model_version="flipped_manifest", kind="rating", status="failed",
                              manifest_sha256=dataset.manifest_sha256)  # fmt: skip
     with flipped(stored(store, key)):
         with pytest.raises(ManifestError, match="has changed since it was frozen"):
-            frozen.read_active_manifest(store, dataset.manifest_sha256)
+            verified.read_active_manifest(store, dataset.manifest_sha256)
         said = afterglow("doctor", "--no-torch", "--json")
         (found,) = [each for each in said.json["findings"] if each["about"] == "manifests"]
         assert (found["health"], f"run {run.id}" in found["says"]) == ("problem", True)
-    assert frozen.read_active_manifest(store, dataset.manifest_sha256) == data
+    assert verified.read_active_manifest(store, dataset.manifest_sha256) == data
 
 
 def test_a_flipped_byte_of_what_a_run_wrote_is_refused(database: str, store: FileStore, tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_a_flipped_byte_of_what_a_run_wrote_is_refused(database: str, store: Fil
         run = models.add_run(session, model_version="flipped_run", kind="rating", status="trained",
                              artifact_path="runs/job-0/attempt-1", artifact_sha256=directory_sha256(tmp_path))  # fmt: skip
     with flipped(stored(store, "runs/job-0/attempt-1") / "weights"), pytest.raises(StoreError, match="not those that"):
-        frozen.fetch_run(store, run, tmp_path / "fetched")
-    assert frozen.fetch_run(store, run, tmp_path / "fetched").is_dir()
+        verified.fetch_run(store, run, tmp_path / "fetched")
+    assert verified.fetch_run(store, run, tmp_path / "fetched").is_dir()
 
 
 def test_a_file_that_came_later_makes_another_bundle(version: ModelVersion, store: FileStore, tmp_path: Path) -> None:
@@ -159,23 +159,23 @@ def test_a_file_that_came_later_makes_another_bundle(version: ModelVersion, stor
     extra.write_text("later")
     try:
         with pytest.raises(BundleError, match="not the one that was registered"):
-            frozen.fetch_bundle(store, version, tmp_path)
+            verified.fetch_bundle(store, version, tmp_path)
     finally:
         extra.unlink()
 
 
 def test_a_label_that_changes_after_an_export_leaves_the_export_as_it_was(dataset: Dataset, store: FileStore) -> None:
-    before = [frozen.read_dataset_file(store, dataset, name) for name in MANIFESTS]
-    rows = frozen.dataset_rows(store, dataset)
+    before = [verified.read_dataset_file(store, dataset, name) for name in MANIFESTS]
+    rows = verified.dataset_rows(store, dataset)
     first = next(row for row in rows if row.label_value != 5)
     with session_scope() as session:
         labels.rate_snapshot(session, snapshot_id=first.snapshot_id, rater="ann", rating=5, is_sunset=True,
                              label_source="test")  # fmt: skip
     later = export_now("rating", "regression", Gates())
     assert later.manifest_sha256 != dataset.manifest_sha256
-    (changed,) = [row for row in frozen.dataset_rows(store, later) if row.snapshot_id == first.snapshot_id]
+    (changed,) = [row for row in verified.dataset_rows(store, later) if row.snapshot_id == first.snapshot_id]
     assert changed.label_value == 5
-    assert [frozen.read_dataset_file(store, dataset, name) for name in MANIFESTS] == before
-    assert manifest_sha256(frozen.dataset_rows(store, dataset)) == dataset.manifest_sha256
+    assert [verified.read_dataset_file(store, dataset, name) for name in MANIFESTS] == before
+    assert manifest_sha256(verified.dataset_rows(store, dataset)) == dataset.manifest_sha256
     with session_scope() as session:
         assert models.get_dataset(session, dataset.id).manifest_sha256 == dataset.manifest_sha256  # type: ignore[arg-type]
