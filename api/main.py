@@ -28,6 +28,7 @@ from api.routes import (
     keys,
     lineage,
     models,
+    raters,
     reports,
     score,
     snapshots,
@@ -92,7 +93,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes}, refusals=refusals,
     )  # fmt: skip
     for part in (
-        score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, exclusions,
+        score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, raters, exclusions,
         jobs, keys,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)

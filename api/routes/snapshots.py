@@ -17,7 +17,7 @@ from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, Sort, page_of,
 from api.schemas.webcams import RatingBody, RatingView, SnapshotFields, SnapshotView
 from api.security import require
 from db.errors import NotFound
-from db.queries import labels, webcams
+from db.queries import exclusions, labels, webcams
 from db.tables import WebcamSnapshot
 from db.tables.access import Scope
 from ml.images.decode import inspect
@@ -109,9 +109,17 @@ def rate_snapshot(snapshot_id: Id, body: RatingBody, session: SessionDep) -> Web
 def list_ratings(
     snapshot_id: Id, session: SessionDep, *, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> dict[str, Any]:
-    """The current verdict of every rater, the first rater first."""
+    """The current verdict of every rater, the first rater first. Those of an excluded rater or import are marked: they
+    do not count.
+    """
     webcams.get_snapshot(session, snapshot_id)
-    return page_of(labels.list_ratings(session, snapshot_id, cursor=cursor, limit=rows_to_ask(limit)), limit)
+    page = page_of(labels.list_ratings(session, snapshot_id, cursor=cursor, limit=rows_to_ask(limit)), limit)
+    excluded = exclusions.excluded_now(session)
+    page["items"] = [
+        {**row.model_dump(), "excluded": exclusions.is_excluded(excluded, row.user_session_id, row.import_id)}
+        for row in page["items"]
+    ]
+    return page
 
 
 @router.delete(

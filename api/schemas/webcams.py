@@ -148,4 +148,6 @@ class RatingView(View):
     rating: int | None
     is_sunset_verdict: bool
     label_source: str
+    excluded: bool
+    """Whether it does not count, since its rater or its import is excluded."""
     created_at: datetime

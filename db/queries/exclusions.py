@@ -5,7 +5,7 @@ Labels as of a time follow the exclusions of that time, so an export as of an ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,11 @@ def excluded_now(session: Session) -> dict[Subject, LabelExclusion]:
     )
     rows = sorted(session.exec(last).all(), key=lambda row: row.id or 0)
     return {Subject(row.rater, row.import_id): row for row in rows if row.action == "exclude"}
+
+
+def is_excluded(excluded: Collection[Subject], rater: str, import_id: int | None) -> bool:
+    """Whether a rating of this rater, brought in by this import or by none, does not count."""
+    return Subject(rater=rater) in excluded or (import_id is not None and Subject(import_id=import_id) in excluded)
 
 
 def list_exclusions(

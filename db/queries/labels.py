@@ -106,7 +106,7 @@ def _lock(session: Session, snapshot_id: int) -> None:
     session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR NO KEY UPDATE"), {"id": snapshot_id})
 
 
-def _excluded_as_of(moment: str) -> str:
+def excluded_as_of(moment: str) -> str:
     """The SQL of who and what was excluded at a moment (an SQL expression)."""
     return f"""
     SELECT rater, import_id FROM (
@@ -121,7 +121,7 @@ def _import_counts(column: str) -> str:
     return f"({column} IS NULL OR {column} NOT IN (SELECT import_id FROM excluded WHERE import_id IS NOT NULL))"
 
 
-_COUNTS = f"""
+COUNTS = f"""
     user_session_id NOT IN (SELECT rater FROM excluded WHERE rater IS NOT NULL) AND {_import_counts("import_id")}
 """
 """The SQL condition that a rating counts: neither its rater nor its import is excluded."""
@@ -132,10 +132,10 @@ def recompute_ratings(session: Session, snapshot_ids: Sequence[int]) -> None:
     session.execute(
         text(
             f"""
-            WITH excluded AS ({_excluded_as_of("'infinity'")}),
+            WITH excluded AS ({excluded_as_of("'infinity'")}),
             r AS (
                 SELECT c.id, round(avg(rating), 2) AS mean, count(rating) AS n FROM unnest(CAST(:ids AS bigint[])) c (id)
-                LEFT JOIN webcam_snapshot_ratings v ON v.snapshot_id = c.id AND {_COUNTS} GROUP BY c.id
+                LEFT JOIN webcam_snapshot_ratings v ON v.snapshot_id = c.id AND {COUNTS} GROUP BY c.id
             )
             UPDATE webcam_snapshots s SET calculated_rating = r.mean, rating_count = r.n FROM r WHERE s.id = r.id
             """
@@ -178,12 +178,12 @@ _SNAPSHOT_FACTS = """
     s.phase, s.captured_at, s.group_name AS named_group
 """
 
-_EXCLUDED = f"excluded AS ({_excluded_as_of(':as_of')})"
+_EXCLUDED = f"excluded AS ({excluded_as_of(':as_of')})"
 _VERDICTS = f"""
     {_EXCLUDED}, verdicts AS (
         SELECT DISTINCT ON (snapshot_id, user_session_id)
                snapshot_id, user_session_id, action, rating, is_sunset_verdict, label_source, import_id
-        FROM rating_events WHERE created_at <= :as_of AND {_COUNTS}
+        FROM rating_events WHERE created_at <= :as_of AND {COUNTS}
         ORDER BY snapshot_id, user_session_id, id DESC
     )
 """

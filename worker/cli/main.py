@@ -20,6 +20,7 @@ from worker.cli import (
     lineage,
     lists,
     models,
+    raters,
     reports,
     reproducing,
     scoring,
@@ -133,6 +134,7 @@ app.command("report", rich_help_panel=LOOK)(reports.report)
 app.command("suspects", rich_help_panel=LOOK)(reports.suspects)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)
+app.command("raters", rich_help_panel=LOOK)(raters.raters)
 app.command("diff", rich_help_panel=LOOK)(diff.diff)
 app.add_typer(exclude.app, name="exclude", rich_help_panel=LEARN)
 
