@@ -26,7 +26,8 @@ class CheckedFrame:
 def keep_frame(session: Session, store: FileStore, frame: CheckedFrame) -> tuple[WebcamSnapshot, bool]:
     """Keep a frame; returns its snapshot and whether it is new.
 
-    The bytes go to the store first: bytes without a row are harmless, a row without bytes is not.
+    The bytes go to the store after the row and before the commit: bytes without a row are harmless, a row without bytes is
+    not, and what retention is about to remove stays locked until its bytes are gone.
 
     Raises:
         NotFound: The webcam is not known.
@@ -34,9 +35,8 @@ def keep_frame(session: Session, store: FileStore, frame: CheckedFrame) -> tuple
     """
     info = frame.info
     webcam = find_named_webcam(session, frame.fields)
-    store.put_image(frame.data)
     images.add_image(session, info.sha256, info.media_type, info.width, info.height, info.byte_size)
-    return webcams.add_snapshot(
+    snapshot, is_new = webcams.add_snapshot(
         session,
         webcam_id=webcam.id,
         phase=frame.fields.phase,
@@ -47,3 +47,6 @@ def keep_frame(session: Session, store: FileStore, frame: CheckedFrame) -> tuple
         image_known_at=webcams.database_time(session),
         firebase_path=image_key(info.sha256),
     )
+    if snapshot.image_state == "present":  # what retention has taken stays away
+        store.put_image(frame.data)
+    return snapshot, is_new

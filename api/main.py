@@ -30,6 +30,7 @@ from api.routes import (
     models,
     raters,
     reports,
+    retention,
     score,
     snapshots,
     system,
@@ -94,7 +95,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, raters, exclusions,
-        jobs, keys,
+        jobs, keys, retention,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     app.include_router(system.router)

@@ -22,6 +22,7 @@ from ml.splits import Assignment, assign, webcam_group
 FORMAT = 1
 NO_LABEL = "no-label"
 MISSING_IMAGE = "missing-image"
+IMAGE_REMOVED = "image-removed"
 INVALID_URL = "invalid-image-url"
 FEW_RATINGS = "rating-count-below-minimum"
 WEBCAM_HELD_OUT = "webcam-held-out"
@@ -55,6 +56,8 @@ class Candidate:
     phase: str
     captured_at: datetime
     named_group: str | None
+    image_removed: bool = False
+    """Retention has taken the image."""
 
 
 def build_rows(
@@ -117,6 +120,8 @@ def _gate(candidate: Candidate, gates: Gates) -> str | None:
     """Why the candidate may not enter, or None."""
     if candidate.label_value is None or not math.isfinite(candidate.label_value):
         return NO_LABEL
+    if candidate.image_removed:
+        return IMAGE_REMOVED
     if candidate.image_sha256 is None:  # an image that is in the store needs no address any more
         if not candidate.image_path_or_url.strip():
             return MISSING_IMAGE

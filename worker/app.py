@@ -46,3 +46,8 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
 )
+if worker_settings().retain_every_h > 0:
+    app.conf.beat_schedule["submit_retention"] = {
+        "task": "submit_retention",
+        "schedule": worker_settings().retain_every_h * 3600 / 4,
+    }

@@ -55,6 +55,7 @@ STAGES = {
     "evaluate": "worker.stages.evaluate:run",
     "register": "worker.stages.register:run",
     "reproduce": "worker.stages.reproduce:run",
+    "retain": "worker.stages.retain:run",
 }
 """Kind of job -> function `(JobContext) -> Finish`."""
 

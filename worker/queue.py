@@ -23,6 +23,7 @@ QUEUES = {
     "evaluate": "train",
     "register": "train",
     "reproduce": "train",
+    "retain": "default",
 }
 """Kind of job -> queue that its workers read."""
 

@@ -18,6 +18,23 @@ def slot(interval_s: float, now_s: float) -> int:
     return int(now_s // interval_s)
 
 
+def submit_retention(now_s: float | None = None) -> int | None:
+    """Submit one removal of what nobody needs, once per slot, if `AFTERGLOW_RETAIN_EVERY_H` asks for any.
+
+    Returns:
+        The id of the new job; None where there is none.
+    """
+    every_h = worker_settings().retain_every_h
+    if every_h == 0:
+        return None
+    with session_scope() as session:
+        now_s = database_time(session).timestamp() if now_s is None else now_s
+        params = {"dry_run": False, "frames_days": None, "events_days": None}
+        key = f"clock:retain:{slot(every_h * 3600, now_s)}"
+        job, added = submit(session, "retain", params, idempotency_key=key, priority=CLOCK_PRIORITY)
+        return job.id if added else None
+
+
 def submit_evaluations(now_s: float | None = None) -> list[int]:
     """Submit one evaluation of each active model on current labels, once per slot. Returns the ids of new jobs.
 

@@ -53,6 +53,15 @@ class WorkerSettings(BaseSettings):
     evaluate_every_h: float = Field(24.0, gt=0, validation_alias="AFTERGLOW_EVALUATE_EVERY_H")
     """Hours between two scheduled evaluations of the active model on current labels."""
 
+    retain_frames_days: float = Field(365.0, ge=1, le=36500, validation_alias="AFTERGLOW_RETAIN_FRAMES_DAYS")
+    """Days that the image of a frame stays which no person touched and no dataset or training names."""
+
+    retain_events_days: float = Field(365.0, ge=1, le=36500, validation_alias="AFTERGLOW_RETAIN_EVENTS_DAYS")
+    """Days that an attempt to score stays which names no snapshot; exploration and coverage are measured from them."""
+
+    retain_every_h: float = Field(0.0, ge=0, validation_alias="AFTERGLOW_RETAIN_EVERY_H")
+    """Hours between two scheduled removals of what is older than that; 0 for none but those that somebody asks for."""
+
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """The `host:port` pairs of `fetch_allow_hosts`."""

@@ -10,7 +10,7 @@ from celery import Task, signals
 from worker.app import app
 from worker.job_context import STOPPING
 from worker.jobs import run_job
-from worker.schedule import submit_evaluations
+from worker.schedule import submit_evaluations, submit_retention
 from worker.sweep import sweep_if_due
 
 
@@ -25,6 +25,12 @@ def run_job_task(self: Task, job_id: int) -> None:
 def submit_evaluations_task() -> None:
     """Submit the evaluations of this slot of the schedule."""
     submit_evaluations()
+
+
+@app.task(name="submit_retention")  # type: ignore[untyped-decorator]
+def submit_retention_task() -> None:
+    """Submit the retention of this slot of the schedule."""
+    submit_retention()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

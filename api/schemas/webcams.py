@@ -110,6 +110,7 @@ class SnapshotView(View):
     created_at: datetime
     image_sha256: str | None
     image_state: str
+    """`present`, `unfetched`, `dead-url`, `unreadable`, or `removed` by retention."""
     sampling_probability: float | None
     """Chance with which a frame below the gate was kept; 1 above it, null where it was not scored first."""
 

@@ -33,6 +33,8 @@ class LabelRow:
     phase: str
     captured_at: datetime
     named_group: str | None
+    image_removed: bool
+    """Retention took the image before anybody rated; that is for ever, so it holds as of any time."""
 
 
 def rate_snapshot(
@@ -175,7 +177,7 @@ def list_ratings(
 _SNAPSHOT_FACTS = """
     s.id AS snapshot_id, s.webcam_id, w.lng, coalesce(s.firebase_url, s.firebase_path, '') AS image_path_or_url,
     CASE WHEN s.image_known_at <= :as_of THEN s.image_sha256 END AS image_sha256,
-    s.phase, s.captured_at, s.group_name AS named_group
+    s.phase, s.captured_at, s.group_name AS named_group, s.image_state = 'removed' AS image_removed
 """
 
 _EXCLUDED = f"excluded AS ({excluded_as_of(':as_of')})"

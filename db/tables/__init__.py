@@ -3,7 +3,7 @@
 from db.tables.access import ApiKey
 from db.tables.evaluations import Evaluation
 from db.tables.exclusions import LabelExclusion, LabelImport
-from db.tables.images import Image
+from db.tables.images import Image, ImageRemoval
 from db.tables.jobs import Job, JobEvent
 from db.tables.labels import RatingEvent, WebcamSnapshotRating
 from db.tables.models import (
@@ -33,7 +33,8 @@ APPEND_ONLY = (
     "snapshot_ai_inferences",
     "label_exclusions",
 )
-"""Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE."""
+"""Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE. Old scoring events may
+go, by `db.queries.retention` alone, which says so to the guard."""
 
 __all__ = [
     "APPEND_ONLY",
@@ -42,6 +43,7 @@ __all__ = [
     "DatasetRow",
     "Evaluation",
     "Image",
+    "ImageRemoval",
     "Job",
     "JobEvent",
     "LabelExclusion",

@@ -6,7 +6,7 @@ from sqlmodel import Field, SQLModel
 from db.types import Moment, bigint_key, one_of, rating_column, reference, sha256_check, time_column
 
 PHASES = ("sunrise", "sunset")
-IMAGE_STATES = ("present", "unfetched", "dead-url", "unreadable")
+IMAGE_STATES = ("present", "unfetched", "dead-url", "unreadable", "removed")
 PATHS_TAKEN = ("onnx", "cache-hit", "unscored")
 
 
@@ -46,7 +46,9 @@ class WebcamSnapshot(SQLModel, table=True):
         UniqueConstraint("webcam_id", "captured_at", "image_key"),
         CheckConstraint(one_of("phase", PHASES), name="phase"),
         CheckConstraint(one_of("image_state", IMAGE_STATES), name="image_state"),
-        CheckConstraint("(image_state = 'present') = (image_sha256 IS NOT NULL)", name="present_has_hash"),
+        CheckConstraint(
+            "(image_state IN ('present', 'removed')) = (image_sha256 IS NOT NULL)", name="present_has_hash"
+        ),
         CheckConstraint("(image_sha256 IS NULL) = (image_known_at IS NULL)", name="hash_has_time"),
         CheckConstraint("rating_count >= 0", name="rating_count"),
         CheckConstraint("calculated_rating BETWEEN 1 AND 5", name="calculated_rating"),
@@ -75,6 +77,7 @@ class WebcamSnapshot(SQLModel, table=True):
         sa_column=Column(String(64), ForeignKey("images.sha256", ondelete="RESTRICT"), nullable=True, index=True),
     )
     image_state: str
+    """`removed` for ever once retention has taken the image; `image_sha256` then says what it was."""
     image_known_at: Moment | None = time_column(nullable=True)
     """Since when `image_sha256` is known; an export as of an earlier time does not know it."""
     group_name: str | None = None

@@ -1,6 +1,6 @@
 """Where files lie: images under their sha256, finished directories and files under keys. Nothing is ever overwritten.
 
-What a run needs for a while only may be deleted again, by its prefix; images never are.
+What a run needs for a while only may be deleted again, by its prefix; an image only by its sha256, by retention.
 
 Settings and credentials come from the caller and the service's own configuration; no environment is read here.
 """
@@ -66,6 +66,16 @@ class FileStore:
     def has_image(self, sha256: str) -> bool:
         """Say whether an image lies here, without reading it."""
         return self._files.exists(image_key(sha256))
+
+    def delete_image(self, sha256: str) -> None:
+        """Remove an image; nothing happens when it is gone already. The caller knows that nobody needs it.
+
+        Raises:
+            StoreError: The store cannot be written to.
+        """
+        key = image_key(sha256)
+        with plain_errors(f"cannot delete {self._files.address(key)}"):
+            self._files.delete(key)
 
     def put_file(self, source: Path, key: str) -> str:
         """Copy one file under a key; a repeat with the same bytes does nothing.
@@ -185,4 +195,4 @@ class FileStore:
 def _refuse_images(key: str) -> None:
     check_key(key)
     if key.split("/", maxsplit=1)[0] == IMAGES:
-        raise StoreError("bad_key", f"{key[:200]!r} holds images, which are kept for ever")
+        raise StoreError("bad_key", f"{key[:200]!r} holds images, which only retention removes")

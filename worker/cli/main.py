@@ -23,6 +23,7 @@ from worker.cli import (
     raters,
     reports,
     reproducing,
+    retaining,
     scoring,
     services,
     tick,
@@ -117,6 +118,7 @@ app.command("doctor", rich_help_panel=START)(doctor.doctor)
 app.command("demo", rich_help_panel=START)(services.demo)
 app.command("up", rich_help_panel=START)(services.up)
 app.command("migrate", rich_help_panel=START)(services.migrate)
+app.command("retain", rich_help_panel=START)(retaining.retain)
 app.add_typer(keys.app, name="keys", rich_help_panel=START)
 app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
 app.command("export", rich_help_panel=LEARN)(data.export)

@@ -115,6 +115,8 @@ def import_snapshots(
             info = None if row.is_url else stored_image(row.image)
             with session_scope() as session:
                 changed, webcam = _write(session, row, info, report)
+                if changed and info is not None and not store.has_image(info.sha256):  # retention came between
+                    store.put_image(read_image(row.image, root)[0])
                 differing = _differing(webcam, row)
             if changed:
                 report.imported += 1

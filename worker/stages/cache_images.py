@@ -16,17 +16,20 @@ from worker.settings import worker_settings
 DOWNLOADS_AT_ONCE = 8
 
 
-def store_image(store: FileStore, data: bytes) -> str:
-    """Check an image, keep it in the store and record its content; returns its sha256.
+def store_image(store: FileStore, snapshot_id: int, data: bytes) -> str:
+    """Check an image and keep it as that of a snapshot; returns the content that is the snapshot's.
+
+    The bytes go to the store after the rows and before their commit, as wherever a frame is kept.
 
     Raises:
         ImageError: These bytes are not an image that Afterglow reads.
     """
     info = inspect(data)
-    store.put_image(data)
     with session_scope() as session:
         images.add_image(session, info.sha256, info.media_type, info.width, info.height, info.byte_size)
-    return info.sha256
+        known = webcams.record_image(session, snapshot_id, info.sha256)
+        store.put_image(data)
+    return known
 
 
 def cache_images(
@@ -48,7 +51,7 @@ def cache_images(
     def fetch(row: ManifestRow) -> tuple[int, str | None, str | None]:
         try:
             data = fetch_image(row.image_path_or_url, allow_hosts=worker_settings().allowed_hosts)
-            return row.snapshot_id, store_image(store, data), None
+            return row.snapshot_id, store_image(store, row.snapshot_id, data), None
         except FetchError as error:
             return row.snapshot_id, None, "unreadable" if error.reason in ("not_an_image", "compressed") else "dead-url"
         except ImageError:
@@ -57,11 +60,11 @@ def cache_images(
     hashes: dict[int, str] = {key: value for key, value in there.items() if value is not None}
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         for done, (snapshot_id, sha256, state) in enumerate(pool.map(fetch, missing), start=1):
-            with session_scope() as session:
-                if sha256 is not None:
-                    hashes[snapshot_id] = webcams.record_image(session, snapshot_id, sha256)
-                elif state is not None:
-                    failed[snapshot_id] = f"image-{state}"
+            if sha256 is not None:
+                hashes[snapshot_id] = sha256
+            elif state is not None:
+                failed[snapshot_id] = f"image-{state}"
+                with session_scope() as session:
                     webcams.record_image_failure(session, snapshot_id, state)
             progress(done / len(missing), f"fetched {done} of {len(missing)} images, {len(failed)} failed")
     for row in kept:
