@@ -285,7 +285,7 @@ def _no_relation(shared: _Shared, spreads: list[float], wide: float, num_judged:
         return None
     how = "run against" if plain.high < 0.0 else "have no relation to"
     return (
-        f"the ratings {how} the others': correlation {plain.value:.2f}, 95 % interval {plain.low:.2f} to "
+        f"the ratings {how} those of the others: correlation {plain.value:.2f}, 95 % interval {plain.low:.2f} to "
         f"{plain.high:.2f}, on {n} shared snapshots, where a rater of median noise would have {expected:.2f}"
     )
 
