@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.errors import InvalidInput, UnsupportedBody
 from api.schemas.frames import FRAME_FIELDS, FrameFields, ScoreItem
-from api.strict_json import parse_json
+from ml.strict_json import parse_json
 
 MAX_BATCH = 32
 MAX_FIELDS = 20

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.errors import BodyTooLarge
-from api.strict_json import parse_json
+from ml.strict_json import parse_json
 
 MAX_JSON_BYTES = 2 << 20
 """Of a JSON body without a picture in it: parsing more would hold up every other request."""

@@ -18,9 +18,9 @@ from api.idempotency import other_body
 from api.picture_input import media_type
 from api.registration import check_bundle_zip
 from api.schemas.training import ForeignRun
-from api.strict_json import parse_json
 from db.queries import jobs, models
 from db.tables import Job, ModelTrainingRun
+from ml.strict_json import parse_json
 from worker.places import upload_key
 
 MAX_RUN_BYTES = 64 << 20

@@ -20,7 +20,7 @@ from api.main import app as http_app
 from api.settings import ApiSettings
 from db.settings import StateSettings
 from worker.cli.main import app as command_app
-from worker.settings import ServingSettings, WorkerSettings
+from worker.settings import ServingSettings, TerminalSettings, WorkerSettings
 
 ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, type[BaseSettings]] = {
@@ -28,6 +28,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "worker: jobs and how they are run": WorkerSettings,
     "worker and api: what is served": ServingSettings,
     "api: the HTTP server": ApiSettings,
+    "worker/cli: the command line, from the environment only": TerminalSettings,
 }
 """Heading in .env.example -> the settings under it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,13 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 def test_the_repository_speaks_of_the_product_alone() -> None:
     """No path of a machine, and no status or dates in code."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     pattern = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)/|\bTODO\b|\bFIXME\b")
-    found = [
-        f"{path.relative_to(ROOT)}: {line.strip()[:100]}"
-        for package in ("api", "db", "ml", "worker", "alembic", "docs")
-        for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".md", ".yaml", ".html", ".js")
-        for line in path.read_text().splitlines()
-        if pattern.search(line)
-    ]
+    found = []
+    for name in names.split("\0")[:-1]:
+        try:
+            lines = (ROOT / name).read_text().splitlines()
+        except (UnicodeDecodeError, FileNotFoundError):  # a picture, a model; removed and not yet committed
+            continue
+        found += [f"{name}: {line.strip()[:100]}" for line in lines if pattern.search(line)]
     assert found == []

@@ -109,6 +109,21 @@ class ServingSettings(BaseSettings):
     """Seconds that a webcam whose image cannot be fetched is left alone at most."""
 
 
+class TerminalSettings(BaseSettings):
+    """Settings of the command line alone. They come from the environment: a key has no place in a file."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    url: str = Field("http://127.0.0.1:8000", validation_alias="AFTERGLOW_URL")
+    """Address of the server that `afterglow tick` asks."""
+
+    key: str = Field("", validation_alias="AFTERGLOW_KEY", repr=False)
+    """Key that it shows there; only from the environment."""
+
+    debug: bool = Field(False, validation_alias="AFTERGLOW_DEBUG")
+    """Print errors with their traces, as `--debug` does."""
+
+
 @cache
 def worker_settings() -> WorkerSettings:
     """The settings of this process."""

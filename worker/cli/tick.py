@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +33,9 @@ def tick(
     """
     from worker.cli.errors import WrongInput
     from worker.cli.output import print_json, print_table
+    from worker.settings import TerminalSettings
 
-    key = os.environ.get("AFTERGLOW_KEY", "")
+    key = TerminalSettings().key
     if not key:
         raise WrongInput("AFTERGLOW_KEY is not set: `afterglow keys create --scopes score,ingest` makes a key")
     answer = _ask(url, key, _read(file))

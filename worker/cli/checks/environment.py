@@ -14,8 +14,6 @@ from typing import Any
 from worker.cli.checks.finding import Finding, Place, ok, problem, unknown, warning
 
 PREFIXES = ("AFTERGLOW_", "AI_")
-OTHER_NAMES = ("AFTERGLOW_DEBUG",)
-"""Read by the command line itself."""
 TEST_PREFIX = "AFTERGLOW_TEST_"
 API_PROBE = """
 import json
@@ -48,11 +46,11 @@ def check_settings(_place: Place) -> Iterator[Finding]:
     given = {**_env_file(Path(".env")), **os.environ}
     unread = [
         name for name in sorted(given)
-        if name.startswith(PREFIXES) and name not in names and name not in OTHER_NAMES
+        if name.startswith(PREFIXES) and name not in names
         and not name.startswith(TEST_PREFIX)
     ]  # fmt: skip
     for name in unread if found is not None else []:
-        near = difflib.get_close_matches(name, [*names, *OTHER_NAMES], n=1)
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         yield warning("settings", f"Nothing reads {name}.{hint}", f"unset {name}")
     if not wrong and not unread:
@@ -64,11 +62,11 @@ def _own_settings() -> tuple[set[str], dict[str, str]]:
     from pydantic import ValidationError
 
     from db.settings import StateSettings
-    from worker.settings import ServingSettings, WorkerSettings
+    from worker.settings import ServingSettings, TerminalSettings, WorkerSettings
 
     names: set[str] = set()
     wrong: dict[str, str] = {}
-    for cls in (StateSettings, WorkerSettings, ServingSettings):
+    for cls in (StateSettings, WorkerSettings, ServingSettings, TerminalSettings):
         names |= {str(field.validation_alias) for field in cls.model_fields.values()}
         try:
             cls()
