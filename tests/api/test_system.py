@@ -43,7 +43,7 @@ def test_the_api_imports_nothing_heavy_and_no_other_stage() -> None:
     assert stages <= {
         "worker.queue", "worker.settings", "worker.places", "worker.verified", "worker.stages", "worker.stages.score",
         "worker.stages.served", "worker.stages.capture", "worker.stages.promote", "worker.stages.diff_runs",
-        "worker.stages.tick", "worker.stages.tick_fetches", "worker.stages.tick_rows",
+        "worker.stages.raters", "worker.stages.tick", "worker.stages.tick_fetches", "worker.stages.tick_rows",
     }  # fmt: skip
 
 
