@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,6 +38,18 @@ MIN_SPREAD = 6.0
 SAME_OCCASION = timedelta(hours=12)
 NEAR_DUPLICATE_OF_TEST, NEAR_DUPLICATE_OF_VAL = "near-duplicate-of-test", "near-duplicate-of-val"
 _PAIRS_AT_ONCE = 4096
+
+
+class Taken(Protocol):
+    """Anything that a webcam took at some time."""
+
+    @property
+    def webcam_id(self) -> int:
+        """Which webcam."""
+
+    @property
+    def captured_at(self) -> datetime:
+        """When."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class NearDuplicates:
     """Rows whose frame is flat, so that it was not compared."""
 
 
-def find_near_duplicates(rows: Sequence[ManifestRow], prints: Fingerprints) -> NearDuplicates:
+def find_near_duplicates(rows: Sequence[Taken], prints: Fingerprints) -> NearDuplicates:
     """The near-duplicates among rows, of which N `prints` are the fingerprints, in their order."""
     if not rows:
         return NearDuplicates((), 0, 0)
@@ -199,7 +211,7 @@ def closest_pair(
     }
 
 
-def is_other_day(one: ManifestRow, other: ManifestRow) -> bool:
+def is_other_day(one: Taken, other: Taken) -> bool:
     """Whether both are of one webcam on different occasions."""
     return one.webcam_id == other.webcam_id and abs(one.captured_at - other.captured_at) > SAME_OCCASION
 

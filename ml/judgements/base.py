@@ -131,6 +131,10 @@ class Judgement(ABC):
     # -- labels -> targets -------------------------------------------------------------------------------------------
 
     @abstractmethod
+    def label_of(self, label_value: float) -> BaseModel:
+        """What people said, as a `Label`, from the value of a label query."""
+
+    @abstractmethod
     def target(self, label_value: float, head: str) -> float:
         """The number that `head` is trained on for one label value (`target_label` in the manifest)."""
 

@@ -60,6 +60,10 @@ class Rating(Judgement):
 
     # -- labels -> targets -------------------------------------------------------------------------------------------
 
+    def label_of(self, label_value: float) -> RatingLabel:
+        """A mean of 0 stars is what "not a sunset" means."""
+        return RatingLabel(rating=label_value, is_sunset=label_value > 0)
+
     def target(self, label_value: float, head: str) -> float:
         """Stars 0..5 for regression; 1.0 (good) or 0.0 for binary."""
         self._check_head(head)

@@ -52,6 +52,10 @@ class Gloom(Judgement):
     review: ClassVar[ReviewSpec] = ReviewSpec(widget="slider", keys={"g": "gloomy", "b": "bright"})
     recipe_defaults: ClassVar[dict[str, Any]] = {"head": "level", "image_size": 32, "epochs": 20}
 
+    def label_of(self, label_value: float) -> GloomLabel:
+        """5 less the rating."""
+        return GloomLabel(gloom=WORST - label_value)
+
     def target(self, label_value: float, head: str) -> float:
         """5 less the rating."""
         return WORST - label_value
