@@ -9,7 +9,7 @@ import psycopg
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from api.methods import allowed_methods
+from api.web.rendering import problem_page, wants_page
 from db.errors import Conflict, NoDatabase, NotFound
 from ml.bundle import BundleError
 from ml.images.decode import ImageError
@@ -80,13 +81,18 @@ class Unauthenticated(ApiError):
 
 
 class MissingScope(ApiError):
-    """The key lacks a scope."""
+    """The key or login lacks a scope."""
 
-    def __init__(self, scope: str, scopes: tuple[str, ...]) -> None:
+    def __init__(self, scope: str, scopes: tuple[str, ...], *, is_login: bool = False) -> None:
+        what, command = ("login", "login") if is_login else ("key", "keys create")
         super().__init__(
-            f"this needs a key with the scope {scope!r}; the one given has {', '.join(scopes)}. "
-            f"`afterglow keys create --scopes {scope}` makes one"
+            f"this needs a {what} with the scope {scope!r}; the one given has {', '.join(scopes)}. "
+            f"`afterglow {command} --scopes {scope}` makes one"
         )
+
+
+class ForeignRequest(ApiError):
+    """This was not sent by a page of this server; open the page here and try again. Programs send a key, no cookie."""
 
 
 class InvalidInput(ApiError):
@@ -120,6 +126,7 @@ _UNAVAILABLE = "the database cannot be used now; try again in a moment"
 _STATUS: dict[type[Exception], int] = {
     Unauthenticated: 401,
     MissingScope: 403,
+    ForeignRequest: 403,
     NotFound: 404,
     PromotionRefused: 409,
     Conflict: 409,
@@ -181,8 +188,8 @@ def problem_of(error: Exception, *, instance: str, request_id: str) -> Problem:
     )  # fmt: skip
 
 
-def problem_response(scope: Scope, error: Exception) -> JSONResponse:
-    """The answer to a request that failed with `error`."""
+def problem_response(scope: Scope, error: Exception) -> Response:
+    """The answer to a request that failed with `error`: a problem, or a page where a browser asked for one."""
     request_id = str(scope.get("state", {}).get("request_id", "unknown"))
     problem = problem_of(error, instance=printable(scope["path"]), request_id=request_id)
     if problem.status >= 500 and not isinstance(error, Busy):
@@ -194,6 +201,8 @@ def problem_response(scope: Scope, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.status == 503:
         headers["Retry-After"] = "1"
+    if wants_page(scope):
+        return problem_page(scope, problem.model_dump(), headers)
     return JSONResponse(
         problem.model_dump(mode="json", exclude_none=True), problem.status, headers, media_type=MEDIA_TYPE
     )
@@ -202,7 +211,7 @@ def problem_response(scope: Scope, error: Exception) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Answer every error of the table, and FastAPI's own, as a problem."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Response:
         response = problem_response(request.scope, error)
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = allowed_methods(app, request.url.path)

@@ -27,7 +27,9 @@ from api.routes import (
     jobs,
     keys,
     lineage,
+    login,
     models,
+    pages,
     raters,
     reports,
     retention,
@@ -39,8 +41,9 @@ from api.routes import (
     webcams,
 )
 from api.scoring import ScoringDesk
-from api.security import KeyCache
+from api.security import KeyCache, look_up_login
 from api.settings import ApiSettings, api_settings
+from api.web.rendering import STATIC_DIR, STATIC_PATH
 from worker.places import bundle_cache, file_store
 
 log = structlog.get_logger("api")
@@ -83,7 +86,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         title="Afterglow", version=version("afterglow"), description=DESCRIPTION, openapi_tags=TAGS,
         lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.state.settings, app.state.metrics, app.state.keys = settings, metrics, KeyCache()
+    app.state.settings, app.state.metrics = settings, metrics
+    app.state.keys, app.state.logins = KeyCache(), KeyCache(look_up=look_up_login)
     errors.install(app)
     app.add_middleware(score.ScoreFirst)  # innermost
     hosts = [host.strip() for host in settings.trusted_hosts.split(",") if host.strip()]
@@ -91,16 +95,20 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(
         RequestContext, metrics=metrics, body_limit=settings.max_body_bytes,
-        body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes}, refusals=refusals,
+        body_limits={training_runs.REGISTER_PATH: settings.max_bundle_bytes, login.LOGIN_PATH: 1 << 20},
+        refusals=refusals,
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, raters, exclusions,
         jobs, keys, retention,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
+    for pages_of in (login.router, login.keyed, pages.router):
+        app.include_router(pages_of)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)
     app.mount(system.ASSETS_PATH, StaticFiles(directory=system.ASSETS_DIR), name="docs-assets")
+    app.mount(STATIC_PATH, pages.StaticAssets(directory=STATIC_DIR), name="static")
     describe(app)
     return app
 

@@ -21,7 +21,11 @@ CLIENT_CLOSED = 499
 """Logged, never sent: the caller went away before there was an answer."""
 _SANE_ID = re.compile(r"(?!ag_)[A-Za-z0-9._-]{1,64}")
 """What a caller may name a request, which stands in the log and in the answer; never what looks like a key."""
-_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_SAFE = ((b"x-content-type-options", b"nosniff"),)
+_POLICIES = (
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 _OURS = frozenset({b"x-request-id", *(name for name, _ in _SAFE)})
 _ids = random.Random()
 """An id is no secret and needs to differ only. Asking the system for each would give the interpreter up to other threads
@@ -119,11 +123,11 @@ class RequestContext:
 
 
 def _with_safe_headers(given: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer with what every answer has; a policy of its own for contents is kept."""
+    """The headers of an answer with what every answer has; a policy of its own, as pages have, is kept."""
     headers = [each for each in given if each[0] not in _OURS]
     headers += [(b"x-request-id", request_id.encode("ascii")), *_SAFE]
-    if not any(name == b"content-security-policy" for name, _ in headers):
-        headers.append((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+    own = {name for name, _ in headers}
+    headers += [policy for policy in _POLICIES if policy[0] not in own]
     return headers
 
 

@@ -1,4 +1,4 @@
-"""API keys: who calls, and what they may do."""
+"""Who calls, by an API key or by the cookie of a login, and what they may do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
-from api.errors import MissingScope, Unauthenticated
+from api.cookies import is_from_us, login_cookie
+from api.errors import ForeignRequest, MissingScope, Unauthenticated
 from db.engine import session_scope
-from db.queries import access
+from db.queries import access, logins
 from db.tables.access import Scope
 
 CACHE_S = 5.0
@@ -27,19 +28,27 @@ CACHE_SIZE = 1000
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="A key of `afterglow keys create`, as `ag_...`. Any valid key may read; beyond that it needs a scope:\n"
+    description="A key of `afterglow keys create`, as `ag_...`. The pages send the cookie of a login in its place. Any "
+    "valid key may read; beyond that it needs a scope:\n"
     + "\n".join(f"- `{scope.value}`: {scope.allows}" for scope in Scope),
 )
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose key it is."""
+    """Whose key or login it is."""
 
     key_id: str
     name: str
     scopes: tuple[str, ...]
     expires_at: datetime | None
+    login_id: int | None = None
+    """The login, where a cookie named one. Its rater is `name`, in whose name alone it may rate."""
+
+    @property
+    def by(self) -> str:
+        """How the record names who did something."""
+        return f"{'key' if self.login_id is None else 'login'}:{self.name}"
 
     def may(self, scope: str) -> bool:
         """Whether the key's scopes allow this."""
@@ -47,10 +56,18 @@ class Caller:
 
 
 class KeyCache:
-    """Keys that were found valid, for `CACHE_S` seconds. Holds hashes, never a key. Belongs to one event loop."""
+    """Keys that were found valid, for `CACHE_S` seconds. Holds hashes, never a key. Belongs to one event loop.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        clock: seconds that only grow.
+        look_up: asks the database whose key it is; `look_up_login` has it remember the cookies of logins instead.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, look_up: Callable[[str], Caller | None] | None = None
+    ) -> None:
         self._clock = clock
+        self._look_up = look_up
         self._known: dict[bytes, tuple[float, Caller]] = {}
         self._pending: dict[bytes, asyncio.Task[Caller | None]] = {}
 
@@ -80,6 +97,10 @@ class KeyCache:
         """Have a key looked up again at its next use."""
         self._known = {digest: entry for digest, entry in self._known.items() if entry[1].key_id != key_id}
 
+    def forget_all(self) -> None:
+        """Have every key looked up again."""
+        self._known.clear()
+
     def _ended(self, digest: bytes, task: asyncio.Task[Caller | None]) -> None:
         self._pending.pop(digest, None)
         if not task.cancelled():
@@ -87,7 +108,7 @@ class KeyCache:
 
     async def _refresh(self, presented: str, digest: bytes) -> Caller | None:
         until = self._clock() + CACHE_S
-        caller = await run_in_threadpool(_look_up, presented)
+        caller = await run_in_threadpool(self._look_up or _look_up, presented)
         if caller is None:
             self._known.pop(digest, None)
         else:
@@ -106,25 +127,49 @@ def _look_up(presented: str) -> Caller | None:
         return Caller(row.key_id, row.name, tuple(row.scopes), row.expires_at)
 
 
+def look_up_login(secret: str) -> Caller | None:
+    """Whose login a cookie's secret names, asking the database."""
+    with session_scope() as session:
+        login = logins.find_login(session, secret)
+        if login is None or login.id is None:
+            return None
+        return Caller(f"login-{login.id}", login.rater, tuple(login.scopes), login.expires_at, login.id)
+
+
 async def admit(request: Request, scopes: Sequence[str]) -> Caller:
-    """Whose request this is, when the key may do all of `scopes`. Asks once for each request.
+    """Whose request this is, when the key or login may do all of `scopes`. Asks once for each request.
 
     Raises:
-        Unauthenticated: There is no key, or it is wrong, expired or revoked; which of these is never told.
-        MissingScope: The key is valid and lacks a scope.
+        Unauthenticated: There is neither, or it is wrong, expired or revoked; which of these is never told.
+        ForeignRequest: A browser would change something for a login, on behalf of another site's page.
+        MissingScope: The key or login is valid and lacks a scope.
     """
     caller: Caller | None = request.scope["state"].get("caller")
     if caller is None:
-        scheme, presented = get_authorization_scheme_param(request.headers.get("Authorization"))
-        if scheme.lower() == "bearer":
-            keys: KeyCache = request.app.state.keys
-            caller = await keys.caller(presented)
+        caller = await _caller_of(request)
         if caller is None:
             raise Unauthenticated(Unauthenticated.__doc__)
         request.state.caller, request.state.key_name = caller, caller.name
     for scope in scopes:
         if not caller.may(scope):
-            raise MissingScope(scope, caller.scopes)
+            raise MissingScope(scope, caller.scopes, is_login=caller.login_id is not None)
+    return caller
+
+
+async def _caller_of(request: Request) -> Caller | None:
+    """Who presents a key, or else a cookie: a request with a key is that key's, whatever cookies come along."""
+    given = request.headers.get("Authorization")
+    if given is not None:
+        scheme, presented = get_authorization_scheme_param(given)
+        keys: KeyCache = request.app.state.keys
+        return await keys.caller(presented) if scheme.lower() == "bearer" else None
+    secret = login_cookie(request)
+    if secret is None:
+        return None
+    logged_in: KeyCache = request.app.state.logins
+    caller = await logged_in.caller(secret)
+    if caller is not None and not is_from_us(request):
+        raise ForeignRequest(ForeignRequest.__doc__)
     return caller
 
 

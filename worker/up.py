@@ -23,6 +23,7 @@ from db.errors import DatabaseError
 from db.processes import tail_of
 from db.settings import state_settings
 from db.shared_service import EmbeddedServiceError, SharedService
+from worker.login_links import owners_link
 from worker.services import Services, celery_worker, open_services
 from worker.settings import worker_settings
 from worker.supervisor import NUM_FAILURES_EXPLAINED, ChildProcess, Supervisor
@@ -222,6 +223,7 @@ def _greet(console: Console, url: str, services: Services, supervisor: Superviso
     rows = [
         ("", f"Afterglow {version('afterglow')} runs"),
         ("URL", url),
+        ("Log in (once)", owners_link(url)),
         ("API docs", f"{url}/docs"),
         ("Data directory", str(services.data_dir)),
         ("Logs", str(supervisor.logs_dir)),

@@ -34,7 +34,7 @@ def exclude(body: ExclusionBody, session: SessionDep, caller: Admin) -> dict[str
     out. Exports as of an earlier time stay as they were. Answers with the models that learned from such labels.
     """
     subject = Subject(body.rater, body.import_id)
-    event = exclusions.exclude(session, subject, reason=body.reason, by=f"key:{caller.name}")
+    event = exclusions.exclude(session, subject, reason=body.reason, by=caller.by)
     session.refresh(event)
     return {
         **event.model_dump(),
@@ -47,6 +47,6 @@ def exclude(body: ExclusionBody, session: SessionDep, caller: Admin) -> dict[str
 def lift(body: LiftBody, session: SessionDep, caller: Admin) -> LabelExclusion:
     """From now on labels of this rater or import count again. The exclusion stays in the record."""
     subject = Subject(body.rater, body.import_id)
-    event = exclusions.lift(session, subject, reason=body.reason, by=f"key:{caller.name}")
+    event = exclusions.lift(session, subject, reason=body.reason, by=caller.by)
     session.refresh(event)
     return event

@@ -41,4 +41,6 @@ def revoke_key(key_id: KeyId, session: SessionDep, request: Request) -> ApiKey:
     row = access.revoke_key(session, key_id)
     keys: KeyCache = request.app.state.keys
     keys.forget(key_id)
+    logged_in: KeyCache = request.app.state.logins
+    logged_in.forget_all()  # those that the key opened end with it
     return row

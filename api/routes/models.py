@@ -65,7 +65,7 @@ def list_activations(
 def rollback_model(body: RollbackBody, session: SessionDep, serving: ModelsDep, caller: Trainer) -> dict[str, Any]:
     """Make the version that served before the active one active again. Servers follow within two seconds."""
     judgement(body.kind)
-    activation = roll_back(session, body.kind, by=f"key:{caller.name}")
+    activation = roll_back(session, body.kind, by=caller.by)
     return {**activation.model_dump(), "pinned": serving.pinned}
 
 
@@ -96,7 +96,7 @@ def promote_model(
     its numbers. `force` overrides that and is recorded. Servers follow within two seconds.
     """
     force = body.force if body is not None else False
-    activation = promote(session, model_version, force=force, by=f"key:{caller.name}")
+    activation = promote(session, model_version, force=force, by=caller.by)
     return {**activation.model_dump(), "pinned": serving.pinned}
 
 

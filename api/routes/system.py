@@ -20,7 +20,7 @@ from api.security import require
 
 router = APIRouter(tags=["system"])
 keyed = APIRouter(tags=["system"], route_class=KeyedRoute)
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/login"})
 """Routes that need no key. A browser sends none when it opens /docs, and what it shows is in our source code."""
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 ASSETS_PATH = "/docs-assets"

@@ -27,20 +27,29 @@ def add_key(
     session: Session, *, name: str, scopes: Sequence[str], expires_in: timedelta | None = None
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and the whole key, which is shown once and never stored."""
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown or not scopes:
-        raise Conflict(f"unknown scope {', '.join(unknown) or '(none given)'}; choose from {', '.join(SCOPES)}")
     key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
     row = ApiKey(
         key_id=key_id,
         secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         name=name,
-        scopes=sorted(set(scopes)),
+        scopes=check_scopes(scopes),
         expires_at=datetime.now(UTC) + expires_in if expires_in else None,
     )
     session.add(row)
     session.flush()
     return row, f"{PREFIX}_{key_id}_{secret}"
+
+
+def check_scopes(scopes: Sequence[str]) -> list[str]:
+    """Each of the scopes once, in order.
+
+    Raises:
+        Conflict: There is no such scope, or none is given.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise Conflict(f"unknown scope {', '.join(unknown) or '(none given)'}; choose from {', '.join(SCOPES)}")
+    return sorted(set(scopes))
 
 
 def list_keys(session: Session, *, cursor: int | None = None, limit: int | None = None) -> Sequence[ApiKey]:

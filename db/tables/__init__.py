@@ -1,6 +1,6 @@
 """All tables. Importing this package registers every one of them in `SQLModel.metadata`."""
 
-from db.tables.access import ApiKey
+from db.tables.access import ApiKey, Login
 from db.tables.evaluations import Evaluation
 from db.tables.exclusions import LabelExclusion, LabelImport
 from db.tables.images import Image, ImageRemoval
@@ -48,6 +48,7 @@ __all__ = [
     "JobEvent",
     "LabelExclusion",
     "LabelImport",
+    "Login",
     "ModelActivation",
     "ModelTrainingRun",
     "ModelTrainingSnapshotLabel",

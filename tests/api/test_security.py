@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,7 +21,8 @@ from api.keyed_route import KeyedRoute, needed_scopes
 from api.main import create_app
 from api.routes.system import ASSETS_PATH, OPEN_PATHS
 from api.security import CACHE_S, Caller, KeyCache, require
-from db.queries import access
+from api.web.rendering import STATIC_PATH
+from db.queries import access, logins
 from db.tables import ApiKey
 from db.tables.access import Scope
 from tests.conftest import client_of, serving
@@ -50,7 +52,7 @@ def keyed_routes(app: FastAPI) -> list[tuple[str, str, list[str]]]:
     """
     found = []
     for method, path, route in every_route(app):
-        if path in OPEN_PATHS or path.startswith(ASSETS_PATH):
+        if path in OPEN_PATHS or path.startswith((ASSETS_PATH, STATIC_PATH)):
             continue
         assert isinstance(route, KeyedRoute), f"{method} {path} is open to everybody"
         found.append((method, path.format(**PATH_VALUES), needed_scopes(route)))
@@ -58,7 +60,7 @@ def keyed_routes(app: FastAPI) -> list[tuple[str, str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def wrong_headers(api_key: Callable[..., str], database: str) -> dict[str, dict[str, str]]:
+def wrong_headers(api_key: Callable[..., str], server: str) -> dict[str, dict[str, str]]:
     """Every way to present no valid key."""
     from db.engine import session_scope
 
@@ -72,7 +74,27 @@ def wrong_headers(api_key: Callable[..., str], database: str) -> dict[str, dict[
         "revoked": f"Bearer {revoked}", "right id, wrong secret": f"Bearer {good[:-1]}{'0' if good[-1] != '0' else '1'}",
         "another scheme": f"Basic {good}", "no scheme": good, "empty": "Bearer",
     }  # fmt: skip
-    return {"none": {}, **{name: {"Authorization": text} for name, text in presented.items()}}
+    port = urlsplit(server).port
+    cookies = {
+        "unknown cookie": "0" * 43,
+        "a key as cookie": good,
+        "empty cookie": "",
+        "a used up link": used_up_link(),
+    }
+    return {
+        "none": {},
+        **{name: {"Authorization": text} for name, text in presented.items()},
+        **{name: {"Cookie": f"afterglow-{port}={text}"} for name, text in cookies.items()},
+    }
+
+
+def used_up_link() -> str:
+    from db.engine import session_scope
+
+    with session_scope() as session:
+        _, link = logins.make_link(session, rater="ann", scopes=["admin"])
+        assert logins.open_link(session, link) is not None
+    return link
 
 
 def test_every_route_but_the_open_ones_refuses_what_is_no_valid_key_before_it_reads_a_body(
@@ -109,7 +131,7 @@ def test_a_key_that_lacks_the_scope_is_403_before_its_body_is_read(server: str, 
 
 
 def test_the_open_routes_need_no_key(anonymous: httpx.Client) -> None:
-    for path in (*OPEN_PATHS, f"{ASSETS_PATH}/swagger-ui.css"):
+    for path in (*OPEN_PATHS, f"{ASSETS_PATH}/swagger-ui.css", f"{STATIC_PATH}/shell.css"):
         assert anonymous.get(path).status_code == 200, path
 
 

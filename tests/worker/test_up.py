@@ -145,7 +145,7 @@ def test_up_serves_refuses_a_second_one_and_stops_everything_on_sigterm(data_dir
         assert line, f"it ended after saying: {said}"
         said += line
     url = f"http://127.0.0.1:{port}"
-    for told in (url, f"{url}/docs", str(data_dir), f"kill {first.pid}", "afterglow keys create"):
+    for told in (url, f"{url}/docs", str(data_dir), f"kill {first.pid}", f"{url}/login?link=", "afterglow keys create"):
         assert told in said
     assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
     assert json.loads((data_dir / "up.json").read_text()).keys() >= {"pid", "url", "version"}

@@ -30,7 +30,7 @@ MEANING = {
     Ending.FAILED: "failed: the work itself, or a service that it needs",
     Ending.WRONG_INPUT: "wrong usage, option, setting or file; nothing was started",
     Ending.REFUSED: "refused as things stand: it runs already, has ended already, or the gate says no",
-    Ending.NOT_FOUND: "there is no such job, model version, dataset, webcam or key",
+    Ending.NOT_FOUND: "there is no such job, model version, dataset, webcam, key or login",
     Ending.INTERRUPTED: "interrupted with Ctrl-C",
 }
 """The table of exit codes, as `afterglow --help` prints it."""

@@ -59,7 +59,7 @@ def create(
     from worker.cli.output import console, moment, print_json, remarks
     from worker.services import running_services
 
-    wanted = _scopes(scopes)
+    wanted = read_scopes(scopes)
     lifetime = read_lifetime(expires_in) if expires_in is not None else None
     with running_services(), session_scope() as session:
         row, key = access.add_key(session, name=name, scopes=wanted, expires_in=lifetime)
@@ -74,7 +74,12 @@ def create(
     remarks.print(f"keep it, it is not shown again; {until}", style="dim")
 
 
-def _scopes(given: str) -> list[str]:
+def read_scopes(given: str) -> list[str]:
+    """`score,rate` as a list.
+
+    Raises:
+        WrongInput: There is no such scope, or none is given.
+    """
     from db.tables.access import SCOPES
     from worker.cli.errors import WrongInput
 

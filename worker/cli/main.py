@@ -19,6 +19,7 @@ from worker.cli import (
     keys,
     lineage,
     lists,
+    login,
     models,
     raters,
     reports,
@@ -120,6 +121,7 @@ app.command("up", rich_help_panel=START)(services.up)
 app.command("migrate", rich_help_panel=START)(services.migrate)
 app.command("retain", rich_help_panel=START)(retaining.retain)
 app.add_typer(keys.app, name="keys", rich_help_panel=START)
+app.add_typer(login.app, name="login", rich_help_panel=START)
 app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
 app.command("export", rich_help_panel=LEARN)(data.export)
 app.command("train", rich_help_panel=LEARN)(training.train)

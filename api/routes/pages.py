@@ -1,0 +1,37 @@
+"""The pages. Each is a template of `api/web/templates`; what it shows and does goes through the routes under /v1."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+from api.keyed_route import KeyedRoute
+from api.security import require
+from api.web.rendering import render
+from db.tables.access import Scope
+
+router = APIRouter(include_in_schema=False, route_class=KeyedRoute)
+
+
+class StaticAssets(StaticFiles):
+    """Modules and styles. A browser asks each time whether they are still the same: they name each other without a
+    version, and after an update half of them would be old.
+    """
+
+    def file_response(self, *args: object, **facts: object) -> Response:
+        """A file, or 304."""
+        response = super().file_response(*args, **facts)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+@router.get("/", dependencies=[require()])
+def home(request: Request) -> Response:
+    """What there is."""
+    return render(request, "home.html.j2")
+
+
+@router.get("/label", dependencies=[require(Scope.RATE)])
+def label(request: Request) -> Response:
+    """Label frames at key speed."""
+    return render(request, "label.html.j2")

@@ -1,0 +1,1 @@
+"""The pages: templates that the server fills, plain ES modules and styles, no build step."""
