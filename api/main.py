@@ -33,6 +33,7 @@ from api.routes import (
     raters,
     reports,
     retention,
+    retraining,
     score,
     snapshots,
     system,
@@ -100,7 +101,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, raters, exclusions,
-        jobs, keys, retention,
+        jobs, keys, retention, retraining,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (login.router, login.keyed, pages.router):

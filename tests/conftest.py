@@ -40,7 +40,7 @@ RETIRED: list[Engine] = []
 one, which would be lost open, and psycopg warns of that whenever the garbage collector finds it."""
 
 
-LONG_FILES = frozenset({"test_kill_each.py", "test_demo.py", "test_lifecycle.py", "test_up.py"})
+LONG_FILES = frozenset({"test_kill_each.py", "test_demo.py", "test_lifecycle.py", "test_up.py", "test_retrain.py"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

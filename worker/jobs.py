@@ -56,6 +56,8 @@ STAGES = {
     "register": "worker.stages.register:run",
     "reproduce": "worker.stages.reproduce:run",
     "retain": "worker.stages.retain:run",
+    "retrain": "worker.stages.retrain:run",
+    "gate": "worker.stages.gate:run",
 }
 """Kind of job -> function `(JobContext) -> Finish`."""
 

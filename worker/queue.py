@@ -24,6 +24,8 @@ QUEUES = {
     "register": "train",
     "reproduce": "train",
     "retain": "default",
+    "retrain": "default",
+    "gate": "default",
 }
 """Kind of job -> queue that its workers read."""
 
@@ -122,6 +124,7 @@ def submit_training(
     dataset_id: int | None = None,
     notes: str | None = None,
     idempotency_key: str | None = None,
+    parent_id: int | None = None,
     priority: int | None = None,
 ) -> tuple[ModelTrainingRun, Job]:
     """Record a training run under a new version name and submit its job. A known key gives the run it already made.
@@ -131,9 +134,7 @@ def submit_training(
         NotFound: There is no such dataset.
         Conflict: The dataset is of another kind, or was exported for another head or a weaker gate.
     """
-    about = judgement(kind)
-    if recipe.head not in about.heads:
-        raise JudgementError(f"a {kind} model has no head {recipe.head!r}; choose from {', '.join(about.heads)}")
+    check_head(kind, recipe)
     if dataset_id is not None:
         _check_dataset(models.get_dataset(session, dataset_id), kind, recipe)
     if idempotency_key is not None:
@@ -143,7 +144,7 @@ def submit_training(
             return models.get_run(session, known.run_id), known
     run = models.add_run(
         session,
-        model_version=models.new_model_version(session, about.version_prefix, datetime.now(UTC)),
+        model_version=models.new_model_version(session, judgement(kind).version_prefix, datetime.now(UTC)),
         kind=kind,
         status="queued",
         dataset_id=dataset_id,
@@ -151,9 +152,26 @@ def submit_training(
         params_json={"recipe": recipe.model_dump(mode="json")},
     )
     job, _ = submit(
-        session, "train", {"dataset_id": dataset_id}, run_id=run.id, idempotency_key=idempotency_key, priority=priority
+        session,
+        "train",
+        {"dataset_id": dataset_id},
+        run_id=run.id,
+        idempotency_key=idempotency_key,
+        parent_id=parent_id,
+        priority=priority,
     )
     return run, job
+
+
+def check_head(kind: str, recipe: Recipe) -> None:
+    """Refuse a recipe for a head that the kind has not.
+
+    Raises:
+        JudgementError: It has not.
+    """
+    heads = judgement(kind).heads
+    if recipe.head not in heads:
+        raise JudgementError(f"a {kind} model has no head {recipe.head!r}; choose from {', '.join(heads)}")
 
 
 def check_reproducible(session: Session, model_version: str) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, status
 
 from api.deps import SessionDep
-from api.errors import InvalidInput
 from api.idempotency import IdempotencyKey, other_body
 from api.keyed_route import KeyedRoute
 from api.registration import register_run
+from api.remote_weights import check_remote_weights
 from api.schemas.fields import Id, Text
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of, rows_to_ask
 from api.schemas.training import ForeignRun, RunStatus, RunView, SubmittedRun, TrainingBody
@@ -27,7 +26,6 @@ from worker.queue import submit_training
 
 router = APIRouter(prefix="/v1/training-runs", tags=["training runs"], route_class=KeyedRoute)
 REGISTER_PATH = "/v1/training-runs/register"
-_REMOTE_WEIGHTS = re.compile(r"none|imagenet|sha256:[0-9a-f]{64}")
 
 
 @router.post(
@@ -40,13 +38,7 @@ _REMOTE_WEIGHTS = re.compile(r"none|imagenet|sha256:[0-9a-f]{64}")
 def start_training(body: TrainingBody, session: SessionDep, idempotency_key: IdempotencyKey = None) -> dict[str, Any]:
     """Train a model version. Answers with the run and its job; export to ONNX and evaluation follow by themselves."""
     recipe = make_recipe(judgement(body.kind).recipe_defaults, body.recipe)
-    if not _REMOTE_WEIGHTS.fullmatch(recipe.weights):
-        # A path would let a caller read the server's files.
-        raise InvalidInput(
-            "body.recipe.weights",
-            "over HTTP weights are `none`, `imagenet`, or `sha256:<hex>` of a file in the store; a file on the "
-            "server's disk is named on the command line only: `afterglow train rating --set weights=FILE`",
-        )
+    check_remote_weights(recipe.weights, f"afterglow train {body.kind}")
     run, job = submit_training(
         session, body.kind, recipe, dataset_id=body.dataset_id, notes=body.notes, idempotency_key=idempotency_key
     )

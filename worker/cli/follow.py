@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
@@ -23,9 +24,13 @@ class JobEndedBadly(Exception):
 
 
 class JobBars(AbstractContextManager["JobBars"]):
-    """A bar for each job on a terminal; elsewhere a plain line when something changed; nothing when quiet."""
+    """A bar for each job on a terminal; elsewhere a plain line when something changed; nothing when quiet.
 
-    def __init__(self) -> None:
+    Jobs of a chain whose `steps` are known are numbered: how far the whole of it is.
+    """
+
+    def __init__(self, steps: Sequence[str] = ()) -> None:
+        self._steps = steps
         self._bars: Progress | None = None
         if remarks.is_terminal and not remarks.quiet:
             self._bars = Progress(
@@ -56,17 +61,24 @@ class JobBars(AbstractContextManager["JobBars"]):
                 now += f" (attempt {job.attempt} of {job.max_attempts})"
         if self._bars:
             if job.id not in self._tasks:
-                self._tasks[job.id] = self._bars.add_task(now, total=1.0, title=f"{job.kind} {job.id}")
+                self._tasks[job.id] = self._bars.add_task(
+                    now, total=1.0, title=f"{self._place(job)}{job.kind} {job.id}"
+                )
             self._bars.update(self._tasks[job.id], completed=job.progress, description=escape(now))
             return
         tenth = int(job.progress * 10)
         if (job.state, tenth) != self._said.get(job.id):
             self._said[job.id] = (job.state, tenth)
-            remarks.print(f"job {job.id} {job.kind}: {job.progress:.0%} {now}", markup=False)
+            remarks.print(f"job {job.id} {self._place(job)}{job.kind}: {job.progress:.0%} {now}", markup=False)
+
+    def _place(self, job: Job) -> str:
+        return f"{self._steps.index(job.kind) + 1}/{len(self._steps)} " if job.kind in self._steps else ""
 
 
-def follow(job_id: int, *, runs_here: bool) -> list[Job]:
+def follow(job_id: int, *, runs_here: bool, steps: Sequence[str] = ()) -> list[Job]:
     """Show progress of a job and of all jobs that follow from it, until the last has ended.
+
+    What failed and is tried again is followed in its new job. `steps` are the kinds of the whole chain, where known.
 
     Ctrl-C cancels the job when its worker ends with this command (`runs_here`); else it only ends the watching.
 
@@ -75,17 +87,30 @@ def follow(job_id: int, *, runs_here: bool) -> list[Job]:
     """
     done: list[Job] = []
     waiting = [job_id]
-    with JobBars() as bars:
+    with JobBars(steps) as bars:
         while waiting:
             current = waiting.pop(0)
             try:
-                done.append(_follow_one(bars, current))
+                job = _follow_one(bars, current)
             except KeyboardInterrupt:
                 _interrupted(current, runs_here)
                 raise
-            with session_scope() as session:
-                waiting += [job.id for job in jobs.follow_up_jobs(session, current) if job.id is not None]
+            if job.state == "succeeded":
+                done.append(job)
+            waiting += [number for number in _next_jobs(job) if number not in waiting]
     return done
+
+
+def _next_jobs(job: Job) -> list[int]:
+    """What the success of a job submitted, or the job that tries it again."""
+    assert job.id is not None
+    with session_scope() as session:
+        if job.state == "succeeded":
+            return [each.id for each in jobs.follow_up_jobs(session, job.id) if each.id is not None]
+        again = jobs.find_retry(session, job.id)
+    if again is None or again.id is None:
+        raise JobEndedBadly(f"job {job.id} ({job.kind}) {job.state}: {job.reason}. See `afterglow jobs show {job.id}`.")
+    return [again.id]
 
 
 def _interrupted(job_id: int, runs_here: bool) -> None:
@@ -110,8 +135,5 @@ def _follow_one(bars: JobBars, job_id: int) -> Job:
             job = jobs.get_job(session, job_id)
         bars.show(job)
         if jobs.is_final(job.state):
-            break
+            return job
         time.sleep(POLL_S)
-    if job.state != "succeeded":
-        raise JobEndedBadly(f"job {job_id} ({job.kind}) {job.state}: {job.reason}. See `afterglow jobs show {job_id}`.")
-    return job

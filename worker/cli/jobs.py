@@ -22,7 +22,7 @@ State = Annotated[
 ]  # fmt: skip
 JobKind = Annotated[
     str | None,
-    typer.Option("--kind", help="Only this kind of job: export_dataset, train, export_onnx, evaluate, register, reproduce.",
+    typer.Option("--kind", help="Only this kind of job, e.g. train, export_onnx, evaluate, retrain or gate.",
                  metavar="KIND"),
 ]  # fmt: skip
 

@@ -25,6 +25,7 @@ from worker.cli import (
     reports,
     reproducing,
     retaining,
+    retraining,
     scoring,
     services,
     tick,
@@ -126,6 +127,7 @@ app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
 app.command("export", rich_help_panel=LEARN)(data.export)
 app.command("train", rich_help_panel=LEARN)(training.train)
 app.command("evaluate", rich_help_panel=LEARN)(training.evaluate)
+app.command("retrain", rich_help_panel=LEARN)(retraining.retrain)
 app.command("reproduce", rich_help_panel=LEARN)(reproducing.reproduce)
 app.command("promote", rich_help_panel=SERVE)(models.promote)
 app.command("rollback", rich_help_panel=SERVE)(models.rollback)

@@ -32,13 +32,13 @@ def promote(
         if as_json:
             print_json({"model_version": model_version, "verdict": refused.verdict.to_json()})
         else:
-            _print_checks(refused.verdict.to_json())
+            print_checks(refused.verdict.to_json())
         raise
     if as_json:
         print_json({"model_version": row.model_version, "previous_version": row.previous_version,
                     "forced": row.forced, "verdict": row.verdict})  # fmt: skip
         return
-    _print_checks(row.verdict)
+    print_checks(row.verdict)
     console.print(row.verdict["sentence"], markup=False)
     console.print(
         f"{row.model_version} is active{' (forced)' if row.forced else ''}; before it: {row.previous_version or 'none'}"
@@ -46,7 +46,7 @@ def promote(
     _say_if_pinned(row.model_version)
 
 
-def _print_checks(verdict: dict[str, Any]) -> None:
+def print_checks(verdict: dict[str, Any]) -> None:
     """What the gate asked, and what it found."""
     from worker.cli.output import print_table
 

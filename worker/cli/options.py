@@ -97,6 +97,10 @@ VersionArgument = Annotated[
         help="Model version, as `afterglow models` lists it.", metavar="VERSION", autocompletion=complete_versions
     ),
 ]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One recipe key, e.g. backbone=resnet18. May be repeated.", metavar="KEY=VALUE"),
+]
 JobArgument = Annotated[
     int,
     typer.Argument(help="Number of the job, as `afterglow jobs` lists it.", metavar="JOB",

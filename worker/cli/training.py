@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.options import Json, KindArgument, VersionArgument
+from worker.cli.options import Assignments, Json, KindArgument, VersionArgument
 
 if TYPE_CHECKING:
     from worker.cli.weights import WeightsFile
@@ -18,10 +18,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="Recipe file (YAML); default: the kind's recipe.", metavar="FILE")
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One recipe key, e.g. backbone=resnet18. May be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    assignments: Assignments = None,
     dataset: Annotated[
         int | None,
         typer.Option(help="Train on this dataset, as `afterglow datasets` lists it; default: a new export.",
@@ -46,21 +43,16 @@ def train(
     from db.engine import session_scope
     from db.queries import evaluations, models
     from ml.judgements import judgement
-    from ml.training.recipe import make_recipe, parse_assignments, read_recipe_file
+    from ml.training.recipe import make_recipe
     from worker.cli.models import print_report
     from worker.cli.output import console, print_json, remarks
-    from worker.cli.weights import check_weights, store_weights
+    from worker.cli.weights import store_weights
     from worker.queue import COMMAND_PRIORITY, submit_training
     from worker.services import running_services
     from worker.settings import worker_settings
 
     about = judgement(kind)
-    chosen = {
-        **(read_recipe_file(config) if config is not None else {}),
-        **parse_assignments(assignments or []),
-    }
-    make_recipe(about.recipe_defaults, chosen)  # a typo is told before anything is started
-    weights = check_weights(chosen)
+    chosen, weights = chosen_recipe(kind, config, assignments)
     with running_services(jobs=wait) as services:
         if weights is not None:
             chosen["weights"] = store_weights(weights)
@@ -85,6 +77,24 @@ def train(
     console.print(f"\n{run.model_version} is registered. Promote it with: afterglow promote {run.model_version}\n")
     print_report(report)
     remarks.print(f"as a page: afterglow report {run.model_version}")
+
+
+def chosen_recipe(
+    kind: str, config: Path | None, assignments: list[str] | None
+) -> tuple[dict[str, Any], WeightsFile | None]:
+    """The recipe keys of a command line, and the file of weights that they name; checked before anything is started.
+
+    Raises:
+        UnknownKind: There is no such kind.
+        RecipeError: A file, a key or a value cannot be used.
+    """
+    from ml.judgements import judgement
+    from ml.training.recipe import make_recipe, parse_assignments, read_recipe_file
+    from worker.cli.weights import check_weights
+
+    chosen = {**(read_recipe_file(config) if config is not None else {}), **parse_assignments(assignments or [])}
+    make_recipe(judgement(kind).recipe_defaults, chosen)
+    return chosen, check_weights(chosen)
 
 
 def _follow(job_id: int, runs_here: bool, weights: WeightsFile | None) -> None:

@@ -18,6 +18,7 @@ from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.ratings_file import ratings_bytes
+from worker.retraining import submit_gate
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
 from worker.stages.train import resolve_weights, run_manifest
@@ -73,6 +74,7 @@ def run(context: JobContext) -> Finish:
             artifact_key=key,
         )
         result["evaluation_id"] = row.id
+        submit_gate(session, context.claim.job_id, name)
 
     return Finish(result, effects)
 

@@ -103,4 +103,4 @@ def test_the_scopes_of_keys_are_explained() -> None:
 def test_an_unknown_command_suggests_the_nearest(afterglow: Afterglow, words: list[str], near: str) -> None:
     said = afterglow(*words)
     assert said.code == 2
-    assert f"Did you mean {near}?" in said.err
+    assert f"Did you mean {near}" in said.err
