@@ -18,6 +18,7 @@ from ml.bundle import BundleError
 from ml.images.store import FileStore, StoreError
 from ml.judgements import UnknownKind, judgement
 from ml.thresholds import ThresholdError
+from worker.stages.score import NO_MODEL
 from worker.stages.served import Served, load_served
 
 log = structlog.get_logger("active_models")
@@ -71,6 +72,11 @@ class ActiveModels:
     def missing_kinds(self) -> list[str]:
         """Kinds that have an active version, but none that could be loaded."""
         return sorted(set(self._wanted) - set(self._served))
+
+    def reason(self, kind: str) -> str:
+        """Why no model answers for a kind now: one that is active could not be loaded, or there is none."""
+        failure = self._failures.get(kind)
+        return NO_MODEL if failure is None else failure[2]
 
     def errors(self) -> list[str]:
         """Why versions that should serve do not."""

@@ -46,7 +46,6 @@ from worker.stages.score import (
     score_pixels,
     unchanged,
 )
-from worker.stages.served import Served
 
 log = structlog.get_logger("score")
 REFUSED_URLS = ("url_blocked", "scheme", "bad_url")
@@ -181,8 +180,19 @@ class ScoringDesk:
 
     def _run_model(self, pending: Pending) -> None:
         assert pending.data is not None
-        pending.scored = _scored(self.models.served(pending.kind), pending)
+        pending.scored = self._scored(pending)
         self._records.put(pending)
+
+    def _scored(self, pending: Pending) -> Scored:
+        assert pending.data is not None
+        served = self.models.served(pending.kind)
+        try:
+            if served is None:
+                return score_pixels(None, pending.data, self.models.reason(pending.kind))
+            return score_pixels(served, pending.data)
+        except BundleError as error:
+            log.error("model failed", error=str(error), **pending.context)
+            return Scored("unscored", reason=f"the model failed: {error}", image_sha256=sha256_of(pending.data))
 
     def _record(self, batch: list[Pending]) -> None:
         for together in each_webcam_once(batch):
@@ -243,15 +253,6 @@ def each_webcam_once(batch: Sequence[Pending]) -> Iterator[list[Pending]]:
             now.append(pending)
         yield now
         rest = later
-
-
-def _scored(served: Served | None, pending: Pending) -> Scored:
-    assert pending.data is not None
-    try:
-        return score_pixels(served, pending.data)
-    except BundleError as error:
-        log.error("model failed", error=str(error), **pending.context)
-        return Scored("unscored", reason=f"the model failed: {error}", image_sha256=sha256_of(pending.data))
 
 
 def _let_go(together: Sequence[Pending]) -> None:

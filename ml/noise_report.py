@@ -105,14 +105,16 @@ def _table(noise: Noise, judged: Judged, unit: float, replicates: int) -> dict[s
     targets = np.array([row.target_label for row in rows], dtype=np.float64)
     low, high = noise.sigma_w_interval
     floors = [float(expected_error(counts, mean_bias, sigma).mean()) / unit for sigma in (noise.sigma_w, low, high)]
-    of_votes = [float(expected_error_of_votes(noise, counts, sigma).mean()) / unit for sigma in (noise.sigma_w, low)]
+    of_votes = [
+        float(expected_error_of_votes(noise, counts, sigma).mean()) / unit for sigma in (noise.sigma_w, low, high)
+    ]
     error = metrics.mae(judged.scores[used], targets, metrics.once(len(targets)))
     drawn = [
         metrics.mae(judged.scores[used], targets, weights)
         for weights in draws([row.group_id for row in rows], replicates, SEED)
     ]
     bounds = interval(np.concatenate(drawn))
-    smallest = min(floors[1], of_votes[1])
+    lowest = [min(pair) for pair in zip(floors, of_votes, strict=True)]
     ceiling = pearson_ceiling(counts, mean_bias, targets * unit, noise.sigma_w)
     return {
         "n": len(rows),
@@ -122,10 +124,12 @@ def _table(noise: Noise, judged: Judged, unit: float, replicates: int) -> dict[s
         "mae_floor_interval": floors[1:],
         "mae_floor_bias_corrected": float(expected_error(counts, np.zeros(len(counts)), noise.sigma_w).mean()) / unit,
         "mae_floor_of_votes": of_votes[0],
+        "mae_lowest": lowest[0],
+        "mae_lowest_interval": lowest[1:],
         "pearson_ceiling": ceiling if math.isfinite(ceiling) else None,
         "mae_model": float(error[0]),
         "mae_model_interval": bounds,
-        "better_than_floor": bool(bounds is not None and bounds[1] < smallest),
+        "better_than_floor": bool(bounds is not None and bounds[1] < lowest[1]),
     }
 
 
@@ -142,16 +146,17 @@ def noise_sentence(model: str, content: Mapping[str, Any], subset: str) -> str:
         return f"{who}; {content['reason'] or 'too few of these rows have ratings for a floor of the error'}"
     low, high = table["mae_floor_interval"]
     floor = f"{table['mae_floor']:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    least_possible = "{:.3f}, {:.3f} to {:.3f}".format(table["mae_lowest"], *table["mae_lowest_interval"])
     mine, (least, most) = table["mae_model"], table["mae_model_interval"]
     if table["better_than_floor"]:
         return (
             f"{model} is too good: its MAE of {mine:.3f} (95 % interval {least:.3f} to {most:.3f}) lies below what the "
-            f"noise of the raters allows ({floor}, and {table['mae_floor_of_votes']:.3f} for one who knows how people "
-            f"round) on {table['n']} rows. That is a leak, not a success: look for near-duplicates across splits, or for "
-            "labels that the model was given"
+            f"noise of the raters allows ({least_possible}) on {table['n']} rows. That is a leak, not a success: look for "
+            "near-duplicates across splits, or for labels that the model was given"
         )
     ceiling = "" if table["pearson_ceiling"] is None else f", nor a correlation above {table['pearson_ceiling']:.3f}"
     return (
-        f"{who}: no honest model can have a MAE below {floor}{ceiling} on these labels; {model} has {mine:.3f} "
-        f"on {table['n']} rows"
+        f"{who}: an oracle that says every true rating has a MAE of {floor}, on these labels; no honest model, even one "
+        f"that knows how people round, can have a MAE below {least_possible}{ceiling}; {model} has {mine:.3f} on "
+        f"{table['n']} rows"
     )

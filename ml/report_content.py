@@ -65,13 +65,15 @@ def report_content(
     judgement, bundle = scorer.judgement, scorer.bundle
     primary = judgement.metrics(bundle.head)[0]
     subsets = {name: part.table(judgement, bundle.head, replicates) for name, part in parts.items()}
-    headline = _headline(subsets, primary.name)
+    headline = choose_headline(subsets, primary.name)
     if OUT_OF_FOLD in parts and active is not None:
         _compare_on_test(subsets, active.bundle.model_version, notes)
     notes += [f"{name}: {content['insufficient']}" for name, content in subsets.items() if "insufficient" in content]
     main = parts[headline]
     passes = passed(judgement, bundle, main.model, main.outputs)
     sentence = reports.skill_sentence(bundle.model_version, subsets[headline])
+    if headline == "test" and "test_unseen" in subsets:
+        notes.append("webcams not seen in training have too few test rows to be the headline: it is all test rows")
     notes.insert(0, sentence)
     return {
         "format": reports.FORMAT,
@@ -118,14 +120,17 @@ def _baselines_achieve(judgement: Judgement, bundle: Bundle, main: Evaluated, re
     return found
 
 
-def _headline(subsets: dict[str, dict[str, Any]], metric: str) -> str:
-    """The first table, in order of how much it tells, in which the model's primary metric is defined."""
+def choose_headline(subsets: dict[str, dict[str, Any]], metric: str) -> str:
+    """The first table, in order of how much it tells, in which the model's primary metric is defined; of these one with
+    enough rows and groups, where there is any.
+    """
     order = [name for name in (OUT_OF_FOLD, "test_unseen", "test") if name in subsets]
-    for name in order:
-        model = next(row for row in subsets[name]["rows"] if row["role"] == reports.MODEL)
-        if model["metrics"][metric] is not None:
-            return name
-    return order[-1]
+    defined = [
+        name for name in order
+        if any(row["role"] == reports.MODEL and row["metrics"][metric] is not None for row in subsets[name]["rows"])
+    ]  # fmt: skip
+    enough = [name for name in defined if "insufficient" not in subsets[name]]
+    return (enough or defined or order[-1:])[0]
 
 
 def _compare_on_test(subsets: dict[str, dict[str, Any]], active: str, notes: list[str]) -> None:

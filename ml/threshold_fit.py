@@ -31,6 +31,8 @@ class Asked:
     """What missing a good one costs, in the same unit."""
     per_day: float = 10.0
     """How many may pass a day, of `budget`."""
+    frames_per_day: float = 9600.0
+    """How many are scored a day, of `budget`: labelled frames are a few of them, so their own days say nothing of it."""
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -38,7 +40,7 @@ class Asked:
         of: dict[str, dict[str, float]] = {
             "precision_target": {"target": self.target},
             "cost": {"cost_fp": self.cost_fp, "cost_fn": self.cost_fn},
-            "budget": {"per_day": self.per_day},
+            "budget": {"per_day": self.per_day, "frames_per_day": self.frames_per_day},
         }
         return of.get(self.kind, {})
 
@@ -52,6 +54,10 @@ class HeldOut:
     """Named outputs, each float (N,), calibrated."""
     which: str
     """`val`, or `oof` (out of fold)."""
+
+
+_ROUNDING = 1e-9
+"""What a quotient of two numbers of frames may be off by."""
 
 
 class _Unreachable(Exception):
@@ -167,13 +173,20 @@ def _precise(asked: Asked, held_out: HeldOut, values: np.ndarray) -> float:
 
 
 def _within_budget(asked: Asked, held_out: HeldOut, values: np.ndarray) -> float:
-    """The smallest value from which on at most `per_day` rows a day pass, over the days that the rows are from."""
-    days = len({row.captured_at.date() for row in held_out.rows})
+    """The smallest value from which on at most the share `per_day / frames_per_day` of the rows passes.
+
+    A smaller share than one row in all of them cannot be read off the rows: no quantile lies beyond the highest score.
+    """
     levels, counts = np.unique(values, return_counts=True)
     passed = np.cumsum(counts[::-1])[::-1]
-    fits = np.flatnonzero(passed <= asked.per_day * days)
+    share = asked.per_day / asked.frames_per_day
+    fits = np.flatnonzero(passed <= share * len(held_out.rows) * (1.0 + _ROUNDING))
     if not len(fits):
-        raise _Unreachable(f"the highest score alone passes more than {asked.per_day:g} a day over {days} days")
+        raise _Unreachable(
+            f"{asked.per_day:g} of {asked.frames_per_day:g} frames a day is a share of {share:.2g}, and the highest score "
+            f"alone is {counts[-1]} of {len(held_out.rows)} held-out rows, {counts[-1] / len(held_out.rows):.2g}; label "
+            "more frames, or allow more a day"
+        )
     return float(levels[fits[0]])
 
 

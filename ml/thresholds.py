@@ -7,7 +7,7 @@ no: hence `check_policy`. `kind` says how the threshold was chosen, and the poli
     fixed               a number that somebody set
     precision_target    `target`: the smallest threshold at which people would agree with that share of what passes
     cost                `cost_fp`, `cost_fn`: pass from the probability of good at which passing costs less than not
-    budget              `per_day`: the smallest threshold that lets so many a day through
+    budget              `per_day`, `frames_per_day`: the smallest threshold that lets so many of those scored a day through
 
 `ml.threshold_fit` chooses, and adds `fitted_on` (which rows) and `achieved` (what it reached on them, with intervals);
 where it had to give up, the policy is the default and has `instead_of` and `reason`.
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "fixed": (), "precision_target": ("target",), "cost": ("cost_fp", "cost_fn"), "budget": ("per_day",),
+    "fixed": (), "precision_target": ("target",), "cost": ("cost_fp", "cost_fn"), "budget": ("per_day", "frames_per_day"),
 }  # fmt: skip
 """Kind of policy -> the numbers above 0 that it was chosen by."""
 PROBABILITY_SCALE = (0.0, 1.0)

@@ -33,11 +33,18 @@ def _answer(question: str, answer: str, taken: str, words: str) -> dict[str, str
 
 
 def _skill(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:
-    skill, question = table["skill"], "Better than the best baseline?"
-    words = content["skill"]["sentence"]
+    skill, words = table["skill"], content["skill"]["sentence"]
+    question = f"Better than the best {'simpler ' if skill.get('peers') else ''}baseline?"
     if skill["value"] is None:
         return _answer(question, UNKNOWN, CAUTION, words)
-    return _answer(question, YES, GOOD, words) if skill["certain"] else _answer(question, NO, BAD, words)
+    if not skill["certain"]:
+        return _answer(question, NO, BAD, words)
+    ahead = [each["against"] for each in table["comparisons"] if each.get("peer") and not each["better"]]
+    if ahead:
+        return _answer(
+            question, YES, CAUTION, f"{words}. Not better than {' and '.join(ahead)}, which would do as well"
+        )
+    return _answer(question, YES, GOOD, words)
 
 
 def _active(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:

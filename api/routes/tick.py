@@ -59,8 +59,8 @@ async def score_webcams(
     pool: BoundedPool = request.app.state.tick_pool
     results = await pool.run(
         tick, [_row(item) for item in body.webcams], models.served(kind), kind=kind, store=file_store(),
-        settings=settings, allow_hosts=worker_settings().allowed_hosts, may_add=caller.may(KeyScope.INGEST),
-        is_stopping=lambda: pool.is_closed,
+        settings=settings, without=models.reason(kind), allow_hosts=worker_settings().allowed_hosts,
+        may_add=caller.may(KeyScope.INGEST), is_stopping=lambda: pool.is_closed,
     )  # fmt: skip
     for result in results:
         if result.scored is not None:

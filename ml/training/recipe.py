@@ -77,8 +77,11 @@ class Recipe(BaseModel):
     """`cost`: what it costs to let one pass that is not good, in any unit."""
     cost_false_negative: float = Field(1.0, gt=0, le=1e6)
     """`cost`: what it costs to miss a good one, in the same unit."""
-    budget_per_day: float = Field(10.0, gt=0, le=1e6)
-    """`budget`: how many may pass a day, over the days that the labelled frames are from."""
+    budget_per_day: float = Field(10.0, gt=0, le=1e9)
+    """`budget`: how many frames may pass a day."""
+    frames_per_day: float | None = Field(None, gt=0, le=1e9)
+    """`budget` needs it: how many frames are scored a day. The held-out rows stand for them, so where only frames that
+    passed before were labelled, fewer will pass than is said here."""
     evaluation: Literal["auto", "test", "kfold"] = "auto"
     """`test` rows, grouped `kfold` out of fold, or `auto`: K-fold when the test split is too small."""
     folds: int = Field(5, ge=2, le=20)
@@ -100,6 +103,15 @@ class Recipe(BaseModel):
         if isinstance(keys, dict) and keys.get("backbone") == HANDMADE:
             return {"image_size": HANDMADE_SIZE_PX, **keys}
         return keys
+
+    @model_validator(mode="after")
+    def _budget_has_its_traffic(self) -> Recipe:
+        if self.threshold == "budget" and self.frames_per_day is None:
+            raise ValueError(
+                "threshold budget needs frames_per_day, how many frames are scored a day (100 webcams every 15 minutes "
+                "are 9600)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _handmade_is_only_read(self) -> Recipe:

@@ -16,7 +16,7 @@ def choose_threshold(learner: Learner, calibrated: Calibrated, rows: Sequence[Ma
     recipe = learner.recipe
     asked = Asked(
         recipe.threshold, recipe.threshold_precision, recipe.cost_false_positive, recipe.cost_false_negative,
-        recipe.budget_per_day,
+        recipe.budget_per_day, recipe.frames_per_day or Asked.frames_per_day,
     )  # fmt: skip
     by_snapshot = {row.snapshot_id: row for row in rows}
     used = [by_snapshot[int(snapshot)] for snapshot in learner.items.snapshot_ids[calibrated.rows]]

@@ -91,20 +91,32 @@ def test_a_promotion_is_followed_and_a_failed_bundle_is_not(
     assert active.errors() == []
 
 
-def register_liar(store: FileStore, directory: Path) -> ModelVersion:
+def test_where_the_active_bundle_cannot_be_served_the_reason_names_it_and_never_asks_to_train(
+    models_of: list[ActiveModels], versions: dict[str, ModelVersion], store: FileStore, tmp_path: Path
+) -> None:
+    damaged = register_liar(store, tmp_path / "damaged", "damaged")
+    promote(damaged)
+    active = make(models_of, store, tmp_path / "cache")
+    active.start()
+    assert active.served("rating") is None
+    assert active.reason("rating").startswith("rating model damaged is not served: ")
+    assert active.reason("toy") == "no active model: train and promote one first"
+
+
+def register_liar(store: FileStore, directory: Path, name: str = "liar") -> ModelVersion:
     """A version whose golden image is not the one that its expected score belongs to."""
     shutil.copytree(BRIGHT, directory)
     (directory / "golden" / "gradient.png").write_bytes(picture(255))
     description = directory / "bundle.json"
     facts = json.loads(description.read_text())
-    facts["training"] = {"note": "lies"}
+    facts["training"] = {"note": f"lies of {name}"}
     description.write_text(json.dumps(facts))
     with session_scope() as session:
-        run = models.add_run(session, model_version="liar", kind="rating", status="registered")
+        run = models.add_run(session, model_version=name, kind="rating", status="registered")
         digest = bundle_sha256(directory)
         store.put_directory(directory, f"bundles/{digest}")
         return models.add_version(
-            session, model_version="liar", kind="rating", head="regression", training_run_id=run.id,
+            session, model_version=name, kind="rating", head="regression", training_run_id=run.id,
             bundle_key=f"bundles/{digest}", bundle_sha256=digest, scale_low=0, scale_high=5,
             threshold_policy=facts["threshold_policy"],
         )  # fmt: skip

@@ -503,4 +503,4 @@ def test_without_a_model_nothing_is_fetched_and_nothing_is_made_up(api: httpx.Cl
     assert cameras.asked["/no-model"] == 0
     with session_scope() as session:
         [event] = of_webcam(session, ScoringEvent, int(webcam.id or 0))
-    assert event.reason == "no_model: no active rating model: train and promote one first"
+    assert event.reason == "no_model: no active model: train and promote one first"

@@ -98,22 +98,28 @@ class TestCost:
 
 
 class TestBudget:
-    def test_at_most_so_many_a_day_and_no_more_would_fit(self):
+    @pytest.mark.parametrize("days", [1, 10, 100])
+    def test_at_most_the_share_of_the_traffic_passes_on_however_many_days_rows_were_labelled(self, days):
         stars, good = ranked(100)
-        policy = fit_policy(Asked("budget", per_day=3), STARS, held_out(stars, good, days=np.arange(100) % 10))
-        assert (stars >= policy["threshold"]).sum() == 30
-        assert policy["achieved"]["n_passed"] == 30
+        asked = Asked("budget", per_day=30, frames_per_day=1000)
+        policy = fit_policy(asked, STARS, held_out(stars, good, days=np.arange(100) % days))
+        assert (stars >= policy["threshold"]).sum() == 3
+        assert policy["achieved"]["n_passed"] == 3
 
     def test_ties_never_break_the_budget(self):
-        policy = fit_policy(Asked("budget", per_day=2), STARS, held_out([1.0, 2.0, 2.0, 5.0], [False] * 4))
+        policy = fit_policy(
+            Asked("budget", per_day=2, frames_per_day=4), STARS, held_out([1.0, 2.0, 2.0, 5.0], [False] * 4)
+        )
         assert policy["achieved"]["n_passed"] == 1
 
     def test_a_tie_larger_than_the_budget_is_said(self):
-        policy = fit_policy(Asked("budget", per_day=1), STARS, held_out([5.0, 5.0], [True, True]))
-        assert "passes more than 1 a day" in policy["reason"]
+        policy = fit_policy(Asked("budget", per_day=1, frames_per_day=2), STARS, held_out([5.0, 5.0], [True, True]))
+        assert "the highest score alone is 2 of 2 held-out rows" in policy["reason"]
+        assert (policy["kind"], policy["threshold"]) == ("fixed", 4.0)
 
     def test_a_budget_for_all_lets_all_pass(self):
-        assert fit_policy(Asked("budget", per_day=99), STARS, held_out([1.0, 2.0], [True, False]))["threshold"] == 0.0
+        asked = Asked("budget", per_day=99, frames_per_day=50)
+        assert fit_policy(asked, STARS, held_out([1.0, 2.0], [True, False]))["threshold"] == 0.0
 
 
 def test_no_rows_to_fit_on_is_said():

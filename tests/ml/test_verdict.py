@@ -74,3 +74,15 @@ def test_the_active_model_is_compared_where_it_can_be(comparison, expected):
     if comparison is not None:
         report["subsets"]["test"]["comparisons"] = [{"against": "v1", **comparison}]
     assert answers(report)["At least as good as the active v1"] == expected
+
+
+@pytest.mark.parametrize(("is_better", "expected"), [(True, ("yes", "good")), (False, ("yes", "caution"))])
+def test_a_model_with_peers_is_only_said_to_beat_simpler_ones_and_a_peer_that_does_as_well_is_named(
+    is_better, expected
+):
+    report = content()
+    table = report["subsets"]["test"]
+    table["skill"]["peers"] = ["boosted trees"]
+    table["comparisons"] = [{"against": "boosted trees", "better": is_better, "peer": True}]
+    assert answers(report)["Better than the best simpler baseline"] == expected
+    assert ("boosted trees" in verdict(report)[0]["words"]) is not is_better

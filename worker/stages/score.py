@@ -23,6 +23,7 @@ from ml.images.store import FileStore
 from worker.stages.capture import CaptureVerdict, ScoredFrame, capture
 from worker.stages.served import Served
 
+NO_MODEL = "no active model: train and promote one first"
 FILES_AT_ONCE = 4
 """Kept images that are flushed to the disk at the same time."""
 
@@ -80,13 +81,15 @@ class Attempt:
         return self.frame.webcam_id is not None and self.has_score and self.writes_snapshots
 
 
-def score_pixels(served: Served | None, data: bytes) -> Scored:
-    """Run the model on one encoded image. Never raises for a bad image: the answer says why there is no score."""
+def score_pixels(served: Served | None, data: bytes, without: str = NO_MODEL) -> Scored:
+    """Run the model on one encoded image. Never raises for a bad image: the answer says why there is no score.
+
+    `without` is the reason where nothing is served.
+    """
     try:
         if served is None:
             info = inspect(data)
-            return Scored("unscored", reason="no active model: train and promote one first", info=info,
-                          image_sha256=info.sha256)  # fmt: skip
+            return Scored("unscored", reason=without, info=info, image_sha256=info.sha256)
         info, pixels = served.scorer.read(data)
     except ImageError as error:
         return Scored("unscored", reason=f"{error.reason}: {error}", image_sha256=sha256_of(data))

@@ -20,7 +20,7 @@ from ml.images.fetch import FetchError
 from ml.images.store import FileStore
 from ml.judgements import judgement
 from worker.settings import ServingSettings
-from worker.stages.score import Attempt, Frame, likely_phase, record_scores
+from worker.stages.score import NO_MODEL, Attempt, Frame, likely_phase, record_scores
 from worker.stages.served import Served
 from worker.stages.tick_fetches import Ask, Come, TickFetches, unscored
 from worker.stages.tick_rows import TickResult, TickRow
@@ -41,6 +41,7 @@ def tick(
     kind: str,
     store: FileStore,
     settings: ServingSettings,
+    without: str = NO_MODEL,
     allow_hosts: frozenset[str] = frozenset(),
     may_add: bool = False,
     is_stopping: Callable[[], bool] = lambda: False,
@@ -50,6 +51,7 @@ def tick(
     Args:
         rows: The webcams, each once; one that made no sense is the error that says so, and is passed through.
         served: The model; without one nothing is fetched.
+        without: The reason then.
         kind: Kind of judgement.
         store: Where kept frames go.
         settings: Times, and the gate's exploration share.
@@ -65,7 +67,7 @@ def tick(
         DBAPIError, NoDatabase: The database cannot be used from the start.
     """
     stop_at = time.monotonic() + settings.tick_total_s * WORK_SHARE
-    return _Tick(rows, served, kind, store, settings, may_add).run(allow_hosts, stop_at, is_stopping)
+    return _Tick(rows, served, kind, store, settings, may_add, without).run(allow_hosts, stop_at, is_stopping)
 
 
 class _Tick:
@@ -79,6 +81,7 @@ class _Tick:
         store: FileStore,
         settings: ServingSettings,
         may_add: bool,
+        without: str,
     ) -> None:
         self.results = [TickResult(None, error=row) if isinstance(row, Exception) else TickResult(row) for row in rows]
         self.served = served
@@ -87,6 +90,7 @@ class _Tick:
         self.store = store
         self.settings = settings
         self.may_add = may_add
+        self.without = without
 
     def run(self, allow_hosts: frozenset[str], stop_at: float, is_stopping: Callable[[], bool]) -> list[TickResult]:
         """Find the webcams, ask for their pictures, record what comes and then what did not."""
@@ -151,8 +155,7 @@ class _Tick:
         """Rows that are done before any picture is asked for: no model, or a webcam that is left alone for a while."""
         places = {each.webcam.id: place for place, each in enumerate(self.results) if each.is_open and each.webcam}
         if self.served is None:
-            says = f"no active {self.kind} model: train and promote one first"
-            return [Come(place, unscored("no_model", says), None, "no_model") for place in places.values()]
+            return [Come(place, unscored("no_model", self.without), None, "no_model") for place in places.values()]
         addresses = {webcam_id: self._row(place).address for webcam_id, place in places.items() if webcam_id}
         return [
             Come(
