@@ -4,7 +4,7 @@ VENV := .venv
 API_VENV := .venv-api
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-served test-faults lint bench migrate
+.PHONY: help demo demo-loop up test test-served test-faults lint bench migrate
 
 help:  ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(API_VENV)/.current: pyproject.toml constraints.txt
 
 demo: $(VENV)/.current  ## the whole cycle on generated data, in under three minutes
 	@$(BIN)/afterglow demo
+
+demo-loop: $(VENV)/.current  ## is it better to choose what people are asked? on generated data, in some minutes
+	@$(BIN)/afterglow demo-loop
 
 up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
 	@$(BIN)/afterglow up

@@ -3,8 +3,9 @@
 Events: `progress` (fraction 0..1, message); of a training also `epoch` (of the final model), `checkpoint` (file, epoch,
 fit, finished: the file appeared whole in the directory of checkpoints), `resumed` (fit, epoch, and attempt, or the
 reason why its checkpoint was of no use), `surroundings` (code, libraries, machine: once, at the start) and `downloaded`
-(file, sha256: pretrained weights that came from elsewhere); then exactly one of `done` (result) and `error` (code,
-message). The exit status is 0 after `done`, 2 after an error that the user can mend, 1 after any other.
+(file, sha256: pretrained weights that came from elsewhere); of the demo's loop `world` (seed, fraction, message); then
+exactly one of `done` (result) and `error` (code, message). The exit status is 0 after `done`, 2 after an error that the
+user can mend, 1 after any other.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def test_every_recipe_key_has_a_sentence() -> None:
     assert set(docstrings(Recipe)) == set(Recipe.model_fields)
 
 
-@pytest.mark.parametrize("target", ["demo", "test"])
+@pytest.mark.parametrize("target", ["demo", "demo-loop", "test"])
 def test_the_readme_names_targets_that_exist(target: str) -> None:
     assert f"make {target}" in (ROOT / "README.md").read_text()
     assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Features of a manifest's images by backbones that nobody trains: what baselines are fitted on.
+"""Features of a manifest's images by backbones that nobody trains: what baselines are fitted on, and heads read.
 
 The same function, batches and cache as a training's, so that the numbers are a training's to the last bit.
 """
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ml.events import Progress
 from ml.features.backbones import load_backbone
 from ml.images.store import FileStore
 from ml.manifest import ManifestError, ManifestRow
 from ml.training.dataset import ImageReader, cached_features
+from ml.training.heads import TrainedRun
 from ml.training.loop import make_deterministic
 from ml.training.recipe import Recipe
 
@@ -47,3 +49,18 @@ def frozen_features(
     reader = ImageReader(store, recipe.image_size, owners=owners)
     found = cached_features(backbone, reader, list(owners), cache, recipe.threads, progress).numpy()
     return dict(zip(owners, found, strict=True))
+
+
+def head_outputs(run: TrainedRun, features: np.ndarray) -> dict[str, np.ndarray]:
+    """Named outputs of a trained head on features that are known already, as its bundle will give them.
+
+    Args:
+        run: trained on a frozen backbone, whose features these are.
+        features: float32 (N, D).
+
+    Returns:
+        Output name -> float64 (N,).
+    """
+    with torch.inference_mode():
+        outputs = run.model.head(torch.from_numpy(np.ascontiguousarray(features)))[:, 0].double().numpy()
+    return run.judgement.outputs_from_head(outputs, run.calibration, run.scale, run.recipe.head)

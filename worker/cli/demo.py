@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ml.demo.raters import make_raters, votes_for
 from ml.demo.sky import Frame, make_frames, make_webcams, render, to_jpeg
 from ml.training.recipe import read_recipe_file
 from worker.cli.data import count_lines
+from worker.cli.demo_home import fresh_home
 from worker.cli.demo_server import DemoClient, DemoFailed, demo_client, start_up
 from worker.cli.errors import explain
 from worker.cli.models import print_report
@@ -55,14 +55,7 @@ class Steps:
 
 def run_demo(directory: Path | None, *, num_webcams: int, num_days: int) -> int:
     """Run the demo from nothing to a scored frame; returns the exit code."""
-    home = (directory or state_settings().resolved_data_dir / "demo").resolve()
-    marker = home / ".afterglow-demo"
-    if home.exists() and any(home.iterdir()) and not marker.exists():
-        console.print(f"{home} is not empty and was not made by a demo: choose another --directory")
-        return 1
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    marker.touch()
+    home = fresh_home(directory, "demo")
     os.environ["AFTERGLOW_DATA_DIR"] = str(home / "data")
     state_settings.cache_clear()
     console.print(

@@ -12,6 +12,7 @@ import typer
 
 from worker.cli import (
     data,
+    demo_loop,
     diff,
     doctor,
     exclude,
@@ -118,6 +119,7 @@ LEARN, SERVE, LOOK, START = "From labels to models", "Use a model", "See what is
 
 app.command("doctor", rich_help_panel=START)(doctor.doctor)
 app.command("demo", rich_help_panel=START)(services.demo)
+app.command("demo-loop", rich_help_panel=START)(demo_loop.demo_loop)
 app.command("up", rich_help_panel=START)(services.up)
 app.command("migrate", rich_help_panel=START)(services.migrate)
 app.command("retain", rich_help_panel=START)(retaining.retain)
