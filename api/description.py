@@ -32,7 +32,7 @@ TAGS = [
     {"name": "system", "description": "Health, which needs no key, and counters."},
 ]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {errors.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    status: {"description": text, "content": {errors.MEDIA_TYPE: {"schema": errors.PROBLEM_SCHEMA}}}
     for status, text in (
         (400, "The body breaks off, or is no form although it says so."),
         (401, "No valid key."),

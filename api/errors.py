@@ -32,6 +32,7 @@ from worker.stages.promote import PromotionRefused
 
 log = structlog.get_logger("api")
 MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 class FieldProblem(BaseModel):
@@ -95,6 +96,17 @@ class ForeignRequest(ApiError):
     """This was not sent by a page of this server; open the page here and try again. Programs send a key, no cookie."""
 
 
+class OtherRater(ApiError):
+    """A login rates in its own name alone."""
+
+    def __init__(self, rater: str) -> None:
+        super().__init__(f"this login rates as {rater} and in no other name; log in again to be somebody else")
+
+
+class ImageRemoved(ApiError):
+    """The picture is gone for good."""
+
+
 class InvalidInput(ApiError):
     """A part of the request makes no sense; `field` names it."""
 
@@ -127,7 +139,9 @@ _STATUS: dict[type[Exception], int] = {
     Unauthenticated: 401,
     MissingScope: 403,
     ForeignRequest: 403,
+    OtherRater: 403,
     NotFound: 404,
+    ImageRemoved: 410,
     PromotionRefused: 409,
     Conflict: 409,
     sql.IntegrityError: 409,

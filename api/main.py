@@ -26,6 +26,7 @@ from api.routes import (
     exclusions,
     jobs,
     keys,
+    label_queue,
     lineage,
     login,
     models,
@@ -100,8 +101,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         refusals=refusals,
     )  # fmt: skip
     for part in (
-        score, tick, webcams, snapshots, datasets, training_runs, models, evaluations, reports, lineage, raters, exclusions,
-        jobs, keys, retention, retraining,
+        score, tick, webcams, snapshots, label_queue, datasets, training_runs, models, evaluations, reports, lineage,
+        raters, exclusions, jobs, keys, retention, retraining,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (login.router, login.keyed, pages.router):

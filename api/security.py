@@ -16,7 +16,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
 from api.cookies import is_from_us, login_cookie
-from api.errors import ForeignRequest, MissingScope, Unauthenticated
+from api.errors import ForeignRequest, MissingScope, OtherRater, Unauthenticated
 from db.engine import session_scope
 from db.queries import access, logins
 from db.tables.access import Scope
@@ -178,6 +178,16 @@ async def check(
 ) -> Caller:
     """The dependency behind `require`; `_given` is there for the description only."""
     return await admit(request, asked.scopes)
+
+
+def check_rater(caller: Caller, rater: str) -> None:
+    """A login rates in its own name; a key, which is a program's, in any.
+
+    Raises:
+        OtherRater: It would be in somebody else's.
+    """
+    if caller.login_id is not None and rater != caller.name:
+        raise OtherRater(caller.name)
 
 
 def require(scope: Scope | str | None = None) -> Any:

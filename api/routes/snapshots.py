@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 
+from api.conditional import FOR_EVER, IfNoneMatch, not_modified
 from api.deps import ScorePoolDep, SessionDep
-from api.errors import InvalidInput
+from api.errors import MEDIA_TYPE, PROBLEM_SCHEMA, ImageRemoved, InvalidInput
+from api.idempotency import IdempotencyKey
 from api.ingest import CheckedFrame, keep_frame
 from api.keyed_route import KeyedRoute
 from api.picture_input import read_picture
@@ -15,12 +17,12 @@ from api.routes.score import BINARY, form_schema, frame_parameters
 from api.schemas.fields import Id, Moment, Phase, Text
 from api.schemas.pages import DEFAULT_LIMIT, Cursor, Limit, Page, Sort, page_of, rows_to_ask
 from api.schemas.webcams import RatingBody, RatingView, SnapshotFields, SnapshotView
-from api.security import require
+from api.security import Caller, check_rater, require
 from db.errors import NotFound
-from db.queries import exclusions, labels, webcams
+from db.queries import exclusions, images, labels, webcams
 from db.tables import WebcamSnapshot
 from db.tables.access import Scope
-from ml.images.decode import inspect
+from ml.images.decode import MEDIA_TYPES, inspect
 from worker.places import file_store
 
 router = APIRouter(prefix="/v1/snapshots", tags=["snapshots"], route_class=KeyedRoute)
@@ -89,17 +91,50 @@ def get_snapshot(snapshot_id: Id, session: SessionDep) -> WebcamSnapshot:
     return webcams.get_snapshot(session, snapshot_id)
 
 
+@router.get(
+    "/{snapshot_id}/image",
+    response_class=Response,
+    responses={
+        200: {"content": dict.fromkeys(MEDIA_TYPES.values(), BINARY), "description": "The picture."},
+        304: {"description": "The caller has this picture: `If-None-Match` names it."},
+        410: {"description": "Retention has removed it.", "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}},
+    },
+    dependencies=[require()],
+    summary="The picture of a snapshot",
+)
+def get_image(snapshot_id: Id, session: SessionDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The picture, byte for byte as it was kept. It never changes, and may be gone one day."""
+    snapshot = webcams.get_snapshot(session, snapshot_id)
+    if snapshot.image_state == "removed":
+        raise ImageRemoved(f"the picture of snapshot {snapshot_id} was removed by retention; what was said of it stays")
+    if snapshot.image_sha256 is None:
+        raise NotFound(f"the picture of snapshot {snapshot_id} is not kept here ({snapshot.image_state})")
+    headers = {"ETag": f'"{snapshot.image_sha256}"', "Cache-Control": FOR_EVER, "Content-Disposition": "attachment"}
+    known = not_modified(headers, if_none_match)
+    if known is not None:
+        return known
+    content = images.get_image(session, snapshot.image_sha256)
+    # Sent to be shown within a page; opened by itself it is saved, since a picture's bytes may hold more than a picture.
+    return Response(file_store().image(content.sha256), media_type=content.media_type, headers=headers)
+
+
 @router.post(
     "/{snapshot_id}/ratings",
     response_model=SnapshotView,
-    dependencies=[require(Scope.RATE)],
     summary="Rate a snapshot",
 )
-def rate_snapshot(snapshot_id: Id, body: RatingBody, session: SessionDep) -> WebcamSnapshot:
+def rate_snapshot(
+    snapshot_id: Id,
+    body: RatingBody,
+    session: SessionDep,
+    caller: Annotated[Caller, require(Scope.RATE)],
+    idempotency_key: IdempotencyKey = None,
+) -> WebcamSnapshot:
     """Say what a person thinks of a snapshot; answers with the snapshot and its new mean. A rater has one verdict on a
-    snapshot, so that sending the same again leaves the mean as it is.
+    snapshot, so that sending the same again leaves the mean as it is; with an `Idempotency-Key` it is recorded once.
     """
-    labels.rate_snapshot(session, snapshot_id=snapshot_id, **body.model_dump())
+    check_rater(caller, body.rater)
+    labels.rate_snapshot(session, snapshot_id=snapshot_id, **body.model_dump(), idempotency_key=idempotency_key)
     return webcams.get_snapshot(session, snapshot_id)
 
 
@@ -125,11 +160,17 @@ def list_ratings(
 @router.delete(
     "/{snapshot_id}/ratings/{rater}",
     response_model=SnapshotView,
-    dependencies=[require(Scope.RATE)],
     summary="Take a rating back",
 )
-def retract_rating(snapshot_id: Id, rater: Text, session: SessionDep) -> WebcamSnapshot:
+def retract_rating(
+    snapshot_id: Id,
+    rater: Text,
+    session: SessionDep,
+    caller: Annotated[Caller, require(Scope.RATE)],
+    idempotency_key: IdempotencyKey = None,
+) -> WebcamSnapshot:
     """Undo a rater's verdict. Both, verdict and undoing, stay in the record."""
-    if not labels.retract_rating(session, snapshot_id=snapshot_id, rater=rater):
+    check_rater(caller, rater)
+    if not labels.retract_rating(session, snapshot_id=snapshot_id, rater=rater, idempotency_key=idempotency_key):
         raise NotFound(f"{rater} has no rating of snapshot {snapshot_id} that could be taken back")
     return webcams.get_snapshot(session, snapshot_id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
+from db.errors import NotFound
 from db.tables import Image
 
 
@@ -15,3 +16,11 @@ def add_image(session: Session, sha256: str, media_type: str, width: int, height
         .values(sha256=sha256, media_type=media_type, width=width, height=height, byte_size=byte_size)
         .on_conflict_do_nothing(index_elements=["sha256"])
     )
+
+
+def get_image(session: Session, sha256: str) -> Image:
+    """The image content of this sha256, or NotFound."""
+    found = session.exec(select(Image).where(col(Image.sha256) == sha256)).one_or_none()
+    if found is None:
+        raise NotFound(what="image", key=sha256)
+    return found

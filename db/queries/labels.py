@@ -47,27 +47,34 @@ def rate_snapshot(
     label_source: str,
     shown_model_version: str | None = None,
     import_id: int | None = None,
+    idempotency_key: str | None = None,
 ) -> None:
     """Append a rating event, make it the rater's current verdict, and recompute the snapshot, in one transaction.
 
     `rating` is 1..5, or None when `is_sunset` is false; `import_id` names the import that brings it in. Locks the
-    snapshot's row. What an excluded rater says is kept all the same, and does not count.
+    snapshot's row. What an excluded rater says is kept all the same, and does not count. With an `idempotency_key` that
+    the rater used for this before, nothing happens, whatever was said since.
+
+    Raises:
+        Conflict: The verdict is none, or the key was used for something else.
     """
     if is_sunset == (rating is None):
         raise Conflict("a sunset is rated 1 to 5; a frame that is not a sunset has no rating")
     _lock(session, snapshot_id)
-    session.add(
-        RatingEvent(
-            snapshot_id=snapshot_id,
-            user_session_id=rater,
-            action="rate",
-            rating=rating,
-            is_sunset_verdict=is_sunset,
-            label_source=label_source,
-            shown_model_version=shown_model_version,
-            import_id=import_id,
-        )
+    event = RatingEvent(
+        snapshot_id=snapshot_id,
+        user_session_id=rater,
+        action="rate",
+        rating=rating,
+        is_sunset_verdict=is_sunset,
+        label_source=label_source,
+        shown_model_version=shown_model_version,
+        import_id=import_id,
+        idempotency_key=idempotency_key,
     )
+    if _is_known(session, event):
+        return
+    session.add(event)
     values = {"rating": rating, "is_sunset_verdict": is_sunset, "label_source": label_source, "import_id": import_id}
     session.execute(
         insert(WebcamSnapshotRating)
@@ -78,9 +85,20 @@ def rate_snapshot(
     recompute_ratings(session, [snapshot_id])
 
 
-def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
-    """Undo a rater's current verdict by a new event; False when there was none."""
+def retract_rating(session: Session, *, snapshot_id: int, rater: str, idempotency_key: str | None = None) -> bool:
+    """Undo a rater's current verdict by a new event; False when there was none.
+
+    With an `idempotency_key` that the rater used for this before, nothing happens, and it is True again.
+
+    Raises:
+        Conflict: The key was used for something else.
+    """
     _lock(session, snapshot_id)
+    event = RatingEvent(
+        snapshot_id=snapshot_id, user_session_id=rater, action="retract", label_source="", idempotency_key=idempotency_key
+    )  # fmt: skip
+    if _is_known(session, event):
+        return True
     current = session.exec(
         select(WebcamSnapshotRating).where(
             col(WebcamSnapshotRating.snapshot_id) == snapshot_id,
@@ -89,12 +107,31 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str) -> bool:
     ).one_or_none()
     if current is None:
         return False
-    session.add(
-        RatingEvent(snapshot_id=snapshot_id, user_session_id=rater, action="retract", label_source=current.label_source)
-    )
+    event.label_source = current.label_source
+    session.add(event)
     session.delete(current)
     session.flush()
     recompute_ratings(session, [snapshot_id])
+    return True
+
+
+def _is_known(session: Session, event: RatingEvent) -> bool:
+    """Whether the rater's program sent this very act before, by its key."""
+    if event.idempotency_key is None:
+        return False
+    known = session.exec(
+        select(RatingEvent).where(
+            col(RatingEvent.user_session_id) == event.user_session_id,
+            col(RatingEvent.idempotency_key) == event.idempotency_key,
+        )
+    ).one_or_none()
+    if known is None:
+        return False
+    if any(
+        getattr(known, name) != getattr(event, name)
+        for name in ("snapshot_id", "action", "rating", "is_sunset_verdict")
+    ):
+        raise Conflict("the Idempotency-Key was used before, for another rating: use a new one for each")
     return True
 
 

@@ -20,6 +20,7 @@ NOT_PROTECTING = ("snapshot_ai_inferences", "scoring_events")
 WORDS = {
     "rating_events": "rated",
     "webcam_snapshot_ratings": "rated",
+    "label_leases": "being-rated",
     "dataset_rows": "in-dataset",
     "model_training_snapshot_labels": "in-training",
     "model_training_snapshot_ratings": "in-training",

@@ -5,7 +5,7 @@ from db.tables.evaluations import Evaluation
 from db.tables.exclusions import LabelExclusion, LabelImport
 from db.tables.images import Image, ImageRemoval
 from db.tables.jobs import Job, JobEvent
-from db.tables.labels import RatingEvent, WebcamSnapshotRating
+from db.tables.labels import LabelLease, RatingEvent, WebcamSnapshotRating
 from db.tables.models import (
     Dataset,
     DatasetRow,
@@ -48,6 +48,7 @@ __all__ = [
     "JobEvent",
     "LabelExclusion",
     "LabelImport",
+    "LabelLease",
     "Login",
     "ModelActivation",
     "ModelTrainingRun",

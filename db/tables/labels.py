@@ -1,6 +1,6 @@
 """What people said of snapshots: events that are only ever added, and the current state that follows from them."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from db.types import Moment, bigint_key, reference, time_column
@@ -43,7 +43,11 @@ class RatingEvent(SQLModel, table=True):
             f"(action = 'rate' AND is_sunset_verdict IS NOT NULL AND ({VERDICT_RULE}))",
             name="verdict",
         ),
-    )
+        Index(
+            "ix_rating_events_idempotency_key", "user_session_id", "idempotency_key", unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: int | None = bigint_key()
     snapshot_id: int = reference("webcam_snapshots.id")
@@ -57,3 +61,26 @@ class RatingEvent(SQLModel, table=True):
     import_id: int | None = reference("label_imports.id", nullable=True)
     """The import that brought it in; null where it came over HTTP, or before imports were recorded."""
     created_at: Moment | None = time_column(now=True)
+    idempotency_key: str | None = None
+    """What the rater's program called this act, so that sending it again adds nothing."""
+
+
+class LabelLease(SQLModel, table=True):
+    """A frame that is kept for one rater at one open page for a while, so that nobody else is given it meanwhile."""
+
+    __tablename__ = "label_leases"
+
+    id: int | None = bigint_key()
+    """In the order in which the frames are shown."""
+    snapshot_id: int = Field(
+        sa_column=Column(
+            BigInteger, ForeignKey("webcam_snapshots.id", ondelete="RESTRICT"), nullable=False, unique=True
+        )
+    )
+    rater: str
+    seat: str
+    """The open page, by a name that it made itself."""
+    reason: str
+    """Why the frame was chosen."""
+    leased_at: Moment | None = time_column(now=True)
+    expires_at: Moment = time_column()

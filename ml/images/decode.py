@@ -49,7 +49,8 @@ Pixels = npt.NDArray[np.uint8]
 PREPROCESSING_VERSION = 2
 """What new models are trained with. 2: a JPEG is decoded smaller where that leaves enough; else as 1."""
 
-_MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+"""Name of a format that is taken -> what it is called over HTTP."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _preprocessing(version: int, height: int, width: int) -> _Preprocessing:
 
 
 def _info(data: bytes, name: str, size: tuple[int, int]) -> ImageInfo:
-    return ImageInfo(_MEDIA_TYPES[name], *size, len(data), sha256_of(data))
+    return ImageInfo(MEDIA_TYPES[name], *size, len(data), sha256_of(data))
 
 
 def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> tuple[str, tuple[int, int], Image.Image]:

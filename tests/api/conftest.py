@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import exclusions, jobs, labels, models
+from db.queries import exclusions, images, jobs, labels, models
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, store_report
@@ -17,6 +18,16 @@ from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
 from worker.retraining import Wish, submit_retraining
 from worker.stages.export_dataset import export_dataset
+
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+"""What a browser says that it would like to have when a person opens an address."""
+
+
+@pytest.fixture
+def visitor(server: str) -> Iterator[httpx.Client]:
+    """A browser that nobody has logged in: it keeps cookies and says where its requests come from."""
+    with httpx.Client(base_url=server, headers={**BROWSER, "Origin": server}, trust_env=False, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +46,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         jobs.cancel_job(session, job.id)  # a stream of a final job ends at once
         assert run is not None
         import_id = exclusions.begin_import(session, file_name="labels.csv", file_sha256="0" * 64, by="test")
-        labels.rate_snapshot(session, snapshot_id=make_snapshot(session).id, rater="bot", rating=3, is_sunset=True,
+        labels.rate_snapshot(session, snapshot_id=_stored_snapshot(session, store), rater="bot", rating=3, is_sunset=True,
                              label_source="test")  # type: ignore[arg-type]  # fmt: skip
         exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
         ids = {
@@ -55,6 +66,14 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         "rater": "ana",
         "image_sha256": "0" * 64,
     }
+
+
+def _stored_snapshot(session: Session, store: FileStore) -> int:
+    """A snapshot whose picture is in the store too."""
+    sha256 = store.put_image(data := picture(61))
+    images.add_image(session, sha256, "image/png", 32, 24, len(data))
+    snapshot = make_snapshot(session, image_sha256=sha256, image_key=f"sha256:{sha256}")
+    return int(snapshot.id or 0)
 
 
 @pytest.fixture(scope="module")

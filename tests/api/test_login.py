@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,21 +15,13 @@ from api.security import CACHE_S, KeyCache, look_up_login
 from db.engine import session_scope
 from db.queries import access, logins
 from tests.api.builders import add_snapshot
+from tests.api.conftest import BROWSER
 from tests.conftest import serving
-
-BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 
 
 def link_for(rater: str = "ann", *scopes: str) -> str:
     with session_scope() as session:
         return logins.make_link(session, rater=rater, scopes=scopes or ("rate",))[1]
-
-
-@pytest.fixture
-def visitor(server: str) -> Iterator[httpx.Client]:
-    """A browser that nobody has logged in: it keeps cookies and says where its requests come from."""
-    with httpx.Client(base_url=server, headers={**BROWSER, "Origin": server}, trust_env=False, timeout=30) as client:
-        yield client
 
 
 def log_in(client: httpx.Client, *scopes: str, rater: str = "ann") -> httpx.Response:

@@ -17,7 +17,7 @@ from api.main import create_app
 from api.routes import pages
 from api.web.navigation import NAVIGATION
 from api.web.rendering import STATIC_DIR, STATIC_PATH
-from tests.api.test_login import BROWSER
+from tests.api.conftest import BROWSER
 from tests.api.test_security import every_route
 from tests.conftest import client_of
 

@@ -1,0 +1,184 @@
+"""Which frames a rater is given, and that nobody else is given them meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import Session
+
+from db.engine import session_scope
+from db.errors import Conflict
+from db.queries import labels
+from db.queries.label_queue import LEASE_TIME, Desk, QueuedFrame, count_queue, lease_frames
+from db.tables import RatingEvent, WebcamSnapshot
+from tests.builders import make_snapshot
+
+BAND = (3.7, 4.3)
+ANN, BEN = Desk("ann", "a"), Desk("ben", "b")
+
+
+@pytest.fixture
+def frames(session: Session) -> list[int]:
+    """Twelve frames that nobody has labelled, those with an even place near the threshold; no others, no leases."""
+    session.execute(text("DELETE FROM label_leases"))
+    session.execute(text("UPDATE webcam_snapshots SET image_state = 'removed' WHERE image_state = 'present'"))
+    made = [make_snapshot(session, ai_rating=4.1 if place % 2 == 0 else 1.0) for place in range(12)]
+    session.commit()
+    return [int(each.id or 0) for each in made]
+
+
+def ids(found: list[QueuedFrame]) -> list[int]:
+    return [each.snapshot_id for each in found]
+
+
+def rate(session: Session, snapshot_id: int, rater: str = "ann", key: str | None = None, rating: int = 4) -> None:
+    labels.rate_snapshot(
+        session, snapshot_id=snapshot_id, rater=rater, rating=rating, is_sunset=True, label_source="test",
+        idempotency_key=key,
+    )  # fmt: skip
+
+
+def expire(session: Session) -> None:
+    session.execute(text("UPDATE label_leases SET expires_at = now() - interval '1 second'"))
+
+
+def test_half_are_unsure_half_are_drawn_and_one_sort_fills_up_for_the_other(
+    session: Session, frames: list[int]
+) -> None:
+    first = lease_frames(session, ANN, count=4, band=BAND)
+    assert sorted(each.reason for each in first) == ["random", "random", "unsure", "unsure"]
+    unsure = [each.snapshot_id for each in first if each.reason == "unsure"]
+    assert sorted(unsure) == [frames[8], frames[10]], "the newest first"
+    everything = lease_frames(session, ANN, count=50, band=BAND)
+    assert sorted(ids(everything)) == frames
+    assert lease_frames(session, BEN, count=1, band=BAND) == []
+
+
+def test_asking_again_gives_the_same_in_the_same_order_and_renews_them(session: Session, frames: list[int]) -> None:
+    first = lease_frames(session, ANN, count=5, band=BAND)
+    session.execute(text("UPDATE label_leases SET expires_at = now() + interval '1 second'"))
+    again = lease_frames(session, ANN, count=5, band=BAND)
+    assert ids(again) == ids(first)
+    assert all(each.expires_at - datetime.now(UTC) > LEASE_TIME - timedelta(minutes=1) for each in again)
+    assert ids(lease_frames(session, ANN, count=2, band=BAND)) == ids(first)[:2]
+
+
+def test_two_raters_and_two_pages_of_one_are_given_different_frames(session: Session, frames: list[int]) -> None:
+    given = [ids(lease_frames(session, desk, count=4, band=BAND)) for desk in (ANN, BEN, Desk("ann", "other"))]
+    assert sorted(each for some in given for each in some) == frames
+
+
+def test_what_is_rated_is_not_given_again_to_anybody_and_stays_kept_for_who_takes_it_back(
+    session: Session, frames: list[int]
+) -> None:
+    first, *rest = ids(lease_frames(session, ANN, count=3, band=BAND))
+    rate(session, first)
+    assert first not in ids(lease_frames(session, ANN, count=50, band=BAND))
+    labels.retract_rating(session, snapshot_id=first, rater="ann")
+    assert first not in ids(lease_frames(session, BEN, count=50, band=BAND))
+    assert ids(lease_frames(session, ANN, count=3, band=BAND)) == [first, *rest]
+
+
+def test_what_is_put_off_is_not_given_again_here_nor_to_others_while_it_is_kept(
+    session: Session, frames: list[int]
+) -> None:
+    first = ids(lease_frames(session, ANN, count=3, band=BAND))[0]
+    skipping = Desk("ann", "a", skipped=[first])
+    assert first not in ids(lease_frames(session, skipping, count=50, band=BAND))
+    assert first not in ids(lease_frames(session, BEN, count=50, band=BAND))
+    expire(session)
+    assert first not in ids(lease_frames(session, skipping, count=1, band=BAND))
+    assert first in ids(lease_frames(session, BEN, count=50, band=BAND))
+
+
+def test_a_lease_that_ran_out_goes_to_whoever_asks(session: Session, frames: list[int]) -> None:
+    given = ids(lease_frames(session, ANN, count=50, band=BAND))
+    expire(session)
+    assert sorted(ids(lease_frames(session, BEN, count=50, band=BAND))) == sorted(given)
+    assert lease_frames(session, ANN, count=50, band=BAND) == []
+
+
+@pytest.mark.parametrize("state", ["unfetched", "dead-url", "unreadable"])
+def test_a_frame_without_an_image_is_not_given(session: Session, frames: list[int], state: str) -> None:
+    facts = {"image_state": state, "image_sha256": None, "image_known_at": None}
+    without = make_snapshot(session, **facts)
+    assert without.id not in ids(lease_frames(session, ANN, count=50, band=BAND))
+
+
+def test_raters_who_ask_at_the_same_time_are_given_different_frames(session: Session, frames: list[int]) -> None:
+    given: dict[str, list[int]] = {}
+    barrier = threading.Barrier(6)
+
+    def ask(rater: str) -> None:
+        with session_scope() as own:
+            own.execute(text("SELECT 1"))
+            barrier.wait()
+            given[rater] = ids(lease_frames(own, Desk(rater, "s"), count=2, band=BAND))
+
+    threads = [threading.Thread(target=ask, args=(f"rater{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    everything = [each for some in given.values() for each in some]
+    assert len(given) == 6
+    assert len(everything) == len(set(everything))
+
+
+def test_every_free_frame_may_be_drawn(session: Session, frames: list[int]) -> None:
+    drawn = set()
+    for _ in range(200):
+        session.execute(text("DELETE FROM label_leases"))
+        drawn |= set(ids(lease_frames(session, ANN, count=1, band=(9, 9))))
+    assert drawn == set(frames), "200 draws of 12 miss one of them once in 3 million runs"
+
+
+def test_the_counts_are_of_the_raters_verdicts_and_of_frames_without_any(session: Session, frames: list[int]) -> None:
+    before = count_queue(session, "counted")
+    rate(session, frames[0], "counted")
+    rate(session, frames[0], "somebody")
+    labels.rate_snapshot(
+        session, snapshot_id=frames[1], rater="counted", rating=None, is_sunset=False, label_source="test"
+    )
+    after = count_queue(session, "counted")
+    assert (after.rated - before.rated, before.waiting - after.waiting) == (2, 2)
+
+
+class TestActsSentTwice:
+    def events(self, session: Session, snapshot_id: int) -> list[str]:
+        rows = session.execute(
+            text("SELECT action FROM rating_events WHERE snapshot_id = :id ORDER BY id"), {"id": snapshot_id}
+        )
+        return [row.action for row in rows]
+
+    def test_add_nothing(self, session: Session, frames: list[int]) -> None:
+        for _ in range(2):
+            rate(session, frames[0], key="k1")
+        assert self.events(session, frames[0]) == ["rate"]
+        for _ in range(2):
+            assert labels.retract_rating(session, snapshot_id=frames[0], rater="ann", idempotency_key="k2")
+        assert self.events(session, frames[0]) == ["rate", "retract"]
+
+    def test_do_not_bring_back_what_was_taken_back(self, session: Session, frames: list[int]) -> None:
+        rate(session, frames[0], key="k3")
+        labels.retract_rating(session, snapshot_id=frames[0], rater="ann")
+        rate(session, frames[0], key="k3")
+        assert session.get_one(WebcamSnapshot, frames[0]).rating_count == 0
+
+    def test_are_refused_when_they_are_something_else(self, session: Session, frames: list[int]) -> None:
+        rate(session, frames[0], key="k4")
+        for snapshot_id, rating in ((frames[0], 5), (frames[1], 4)):
+            with pytest.raises(Conflict, match="another rating"):
+                rate(session, snapshot_id, key="k4", rating=rating)
+        with pytest.raises(Conflict, match="another rating"):
+            labels.retract_rating(session, snapshot_id=frames[0], rater="ann", idempotency_key="k4")
+        rate(session, frames[1], rater="ben", key="k4")
+
+    def test_every_event_without_a_key_counts(self, session: Session, frames: list[int]) -> None:
+        for _ in range(2):
+            rate(session, frames[0])
+        assert self.events(session, frames[0]) == ["rate", "rate"]
+        assert RatingEvent.model_fields["idempotency_key"].default is None
