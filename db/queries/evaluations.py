@@ -9,12 +9,20 @@ from sqlmodel import Session, col, select
 
 from db.errors import NotFound
 from db.queries.paging import page_rows
-from db.tables import Evaluation
+from db.tables import Evaluation, EvaluationCycle
 
 
 def add_evaluation(session: Session, **facts: Any) -> Evaluation:
     """Append a report."""
     row = Evaluation(**facts)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def add_cycle(session: Session, **facts: Any) -> EvaluationCycle:
+    """Append a cycle; its evaluations are added after it."""
+    row = EvaluationCycle(**facts)
     session.add(row)
     session.flush()
     return row

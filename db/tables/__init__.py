@@ -1,7 +1,7 @@
 """All tables. Importing this package registers every one of them in `SQLModel.metadata`."""
 
 from db.tables.access import ApiKey, Login
-from db.tables.evaluations import Evaluation
+from db.tables.evaluations import Evaluation, EvaluationCycle
 from db.tables.exclusions import LabelExclusion, LabelImport
 from db.tables.images import Image, ImageRemoval
 from db.tables.jobs import Job, JobEvent
@@ -28,6 +28,7 @@ APPEND_ONLY = (
     "model_versions",
     "model_activations",
     "evaluations",
+    "evaluation_cycles",
     "job_events",
     "datasets",
     "snapshot_ai_inferences",
@@ -42,6 +43,7 @@ __all__ = [
     "Dataset",
     "DatasetRow",
     "Evaluation",
+    "EvaluationCycle",
     "Image",
     "ImageRemoval",
     "Job",

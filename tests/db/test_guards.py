@@ -32,7 +32,7 @@ def _fill(session: Session) -> None:
     row = {"snapshot_id": snapshot.id, "label_source": "calculated_rating", "label_value": 3.0, "target_label": 3.0,
            "split": "train", "seen": True, "group_id": "g", "image_sha256": snapshot.image_sha256, "rating_count": 1,
            "exclusion_reason": None}  # fmt: skip
-    models.add_dataset(session, [row], kind="rating", as_of=NOON, manifest_sha256="0" * 64, artifact_key="k")
+    dataset = models.add_dataset(session, [row], kind="rating", as_of=NOON, manifest_sha256="0" * 64, artifact_key="k")
     models.add_split_assignments(
         session, [{"kind": "rating", "group_id": f"g{snapshot.id}", "split": "train", "seen": True, "salt": "s"}]
     )
@@ -47,11 +47,13 @@ def _fill(session: Session) -> None:
     models.add_activation(
         session, kind="rating", model_version=version.model_version, action="promote", verdict={}, activated_by="test"
     )
-    from db.queries.evaluations import add_evaluation
+    from db.queries.evaluations import add_cycle, add_evaluation
 
     add_evaluation(session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64,
                    method="test", report={}, artifact_key="k")  # fmt: skip
-    jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
+    job, _ = jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
+    add_cycle(session, kind="rating", job_id=job.id, created_by="test", dataset_id=dataset.id, manifest_sha256="0" * 64,
+              params={}, summary={}, started_at=NOON)  # fmt: skip
     said = {"snapshot_id": snapshot.id, "model_version": version.model_version, "raw_score": 0.5, "ai_rating": 2.5}
     scoring.add_inferences(session, [said])
     session.flush()
