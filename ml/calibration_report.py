@@ -20,6 +20,8 @@ from ml.thresholds import GOOD_OUTPUT
 
 NUM_BUCKETS = 10
 """Of equal width, in the table: what a score of so much means."""
+CHANCE_DRAWS = 400
+"""Of random signs, for the calibration error by chance."""
 NUM_BINS = 15
 """Of equally many rows, in the expected calibration error."""
 REPLICATES = 500
@@ -73,7 +75,9 @@ def calibration_of(
         `n`, `n_groups`, `is_probability`;
         `buckets`: of those that hold rows `low`, `high`, `n`, `mean_score`, `mean_label` and its `interval`;
         `ece`: mean distance of mean value and mean label over `bins` bins of equally many rows, in units of the label
-        (Naeini, Cooper and Hauskrecht 2015; few rows a bin make it larger, however good the model);
+        (Naeini, Cooper and Hauskrecht 2015). Few rows a bin make it larger, however good the model: `ece_by_chance` is what
+        scores without any such error would show on these rows, its mean and the end that 95 % of draws stay under. Drawing
+        rows again adds as much once more, so its interval is moved down by that (Efron and Tibshirani 1993, 10.2);
         `slope`, `intercept`: of the line, or of the logistic curve on the logit of a probability, by which labels follow
         values; 1 and 0 are right, a slope below 1 says that values are too extreme (Cox 1958);
         `brier` and, beside it, `brier_of_base_rate`: of a probability, else null.
@@ -104,8 +108,12 @@ def calibration_of(
         value = float(point[name][0])
         found[name] = value if np.isfinite(value) else None
         found[f"{name}_interval"] = interval(sample[name]) if np.isfinite(value) else None
+    if found["ece_interval"] is not None:
+        added = float(sample["ece"].mean()) - found["ece"]
+        found["ece_interval"] = [max(0.0, bound - added) for bound in found["ece_interval"]]
     rate = float(labels.mean())
     return found | {
+        "ece_by_chance": _ece_by_chance(values, labels, in_bin, groups),
         "bins": num_bins,
         "brier_of_base_rate": rate * (1.0 - rate) if is_probability else None,
         "buckets": [
@@ -117,6 +125,20 @@ def calibration_of(
             for number in np.unique(bucket)
         ],
     }  # fmt: skip
+
+
+def _ece_by_chance(values: np.ndarray, labels: np.ndarray, in_bin: np.ndarray, groups: Sequence[str]) -> list[float]:
+    """Mean and 95th percentile of the ECE where labels follow the values: residuals about their line, with random signs.
+
+    The rows of a group get the same sign, since they err together. With one or two groups in a bin it is some per cent too
+    low: their line takes a part of the noise away.
+    """
+    slope, intercept = _line(values, labels, once(len(values)))
+    line = labels.mean() if np.isnan(slope[0]) else intercept[0] + slope[0] * values
+    _, group_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    signs = np.random.default_rng(SEED).choice((-1.0, 1.0), size=(CHANCE_DRAWS, int(group_of.max()) + 1))
+    errors = np.abs((signs[:, group_of] * (labels - line)) @ in_bin).sum(axis=1) / len(values)
+    return [float(errors.mean()), float(np.percentile(errors, 95.0))]
 
 
 def _line(values: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,28 @@ class TestProbability:
     def test_the_error_is_the_gap_where_all_are_off_alike(self):
         assert of(np.full(40, 0.9), np.r_[np.ones(20), np.zeros(20)])["ece"] >= 0.4 - 1e-9
 
+    def test_what_chance_alone_would_show_is_what_calibrated_scores_show(self):
+        shown, by_chance, is_under = [], [], 0
+        for seed in range(60):
+            found = of(*probabilities(120, seed))
+            low, high = found["ece_interval"]
+            assert low <= found["ece"] <= high
+            shown.append(found["ece"])
+            by_chance.append(found["ece_by_chance"][0])
+            is_under += found["ece"] <= found["ece_by_chance"][1]
+        assert np.mean(by_chance) == pytest.approx(np.mean(shown), rel=0.1)
+        assert is_under >= 51  # 57 expected
+
+    def test_rows_that_err_together_show_more_by_chance_than_as_many_single_ones(self):
+        p, y = (np.repeat(each, 4) for each in probabilities(60))
+        apart, together = of(p, y), of(p, y, groups=[f"g{place // 4}" for place in range(len(p))])
+        assert together["ece_by_chance"][0] > 1.3 * apart["ece_by_chance"][0]
+
+    def test_scores_that_are_off_show_more_than_chance(self):
+        p, y = probabilities(400)
+        found = of(p**3, y)
+        assert found["ece_interval"][0] > found["ece_by_chance"][1]
+
     @pytest.mark.parametrize("labels", [np.zeros(30), np.r_[np.zeros(15), np.ones(15)]])
     def test_one_class_and_separable_rows_have_no_slope(self, labels):
         found = of(np.linspace(0.1, 0.9, 30), labels)
