@@ -23,7 +23,7 @@ from ml.judgements.base import Judgement
 from ml.manifest import ManifestError, ManifestRow
 from ml.simple_models import Learned
 from ml.sun import minutes_from_event
-from ml.training.recipe import HANDMADE, Recipe, make_recipe
+from ml.training.recipe import Recipe, make_recipe
 
 FROZEN = "ridge on frozen features"
 TIME = "per phase and minutes from the event"
@@ -47,17 +47,6 @@ def read_recipe(path: Path | None) -> Recipe | None:
         return make_recipe(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ManifestError(f"cannot read the recipe {path}: {error}") from error
-
-
-def peers_of(recipe: Recipe | None) -> frozenset[str]:
-    """Baselines that read the very features that the model's linear head reads, and are no simpler than it is.
-
-    A model must beat what is simpler than itself. A ridge on its own features is its equal, boosting on them is less
-    simple; so they are told beside it, but need not be beaten. None where the recipe is not known.
-    """
-    if recipe is None or recipe.trainable != "head":
-        return frozenset()
-    return frozenset((RIDGE, BOOSTING) if recipe.backbone == HANDMADE else (FROZEN,))
 
 
 @dataclass(frozen=True)
@@ -85,8 +74,6 @@ class Baselines:
     """Where webcams are."""
     frozen: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Image sha256 -> features of the model's network as it was before training, float32 (D,); empty without one."""
-    peers: frozenset[str] = frozenset()
-    """Those that the evaluated model need not beat, by name."""
 
     def of(self, learned: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[Baseline]:
         """What the baselines that were fitted on `learned` say of `rows`."""

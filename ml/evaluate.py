@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ml import report as reports
-from ml.baselines import Baselines, peers_of, read_recipe
+from ml.baselines import Baselines, read_recipe
 from ml.bundle import bundle_sha256
 from ml.curves import WebcamFacts, read_webcams
 from ml.evaluated import Evaluated, write_predictions
@@ -127,8 +127,8 @@ def evaluate(
         ratings: CSV of the raw verdicts behind the labels; without it the noise of the raters is unknown.
         cache: directory of cached features; without it they are computed anew.
         dataset: JSON file with `id` and `as_of` of the dataset; without it the data card does not name one.
-        recipe: JSON of the run's recipe; without it nobody knows which baselines are its peers, and none is
-            fitted on the features of its network.
+        recipe: JSON of the run's recipe; without it the model counts as the most complex, and no baseline is fitted on
+            the features of its network.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -175,12 +175,12 @@ def _score(given: Material, progress: Progress) -> Scored:
     scorer, store, test_rows = given.scorer, given.store, given.test_rows
     features = sky_features(store, given.kept, given.cache, progress.part(0.02, 0.2))
     frozen = network_features(given.recipe, store, given.kept, given.cache, progress.part(0.2, 0.3))
-    baselines = Baselines(scorer.judgement, scorer.bundle.head, features, given.webcams, frozen, peers_of(given.recipe))
+    baselines = Baselines(scorer.judgement, scorer.bundle.head, features, given.webcams, frozen)
     tested, folded = None, None
     if test_rows:
         tested = on_test_rows(scorer, given.active, store, test_rows, progress.part(0.3, 0.65))
         progress.report(0.65, "fitting the baselines")
-        tested.entries += entries_of(baselines.of(given.learned, test_rows), baselines.peers)
+        tested.entries += entries_of(baselines.of(given.learned, test_rows))
     if given.method == KFOLD:
         assert given.run is not None
         folded = out_of_fold(scorer, given.active, store, given.run, given.kept, baselines, progress.part(0.7, 0.8))

@@ -64,14 +64,14 @@ class Check:
                 **self.numbers}  # fmt: skip
 
 
-def _baselines(case: Case) -> Check:
+def against_baselines(report: Report) -> Check:
     """Better than every simpler baseline, beyond its interval; what is no simpler is named."""
-    simplicity = case.report["gate"]["simplicity"]
+    simplicity = report["gate"]["simplicity"]
     places, order = simplicity["baselines"], simplicity["order"]
     found = [
-        {**_gain(case.report, each), "against": each["against"], "kind": order[places[each["against"]]],
+        {**_gain(report, each), "against": each["against"], "kind": order[places[each["against"]]],
          "required": places[each["against"]] < simplicity["model"]}
-        for each in _headline(case.report)["comparisons"]
+        for each in _headline(report)["comparisons"]
         if each["against"] in places
     ]  # fmt: skip
     required = [each for each in found if each["required"]]
@@ -93,6 +93,10 @@ def _baselines(case: Case) -> Check:
     text = f"it is better than all that is simpler, the hardest of which is {hardest['against']} ({_figures(hardest)})"
     text += f"; {', '.join(to_try)} would be better still and could be tried" if to_try else ""
     return Check("baselines", True, text, numbers=numbers)
+
+
+def _baselines(case: Case) -> Check:
+    return against_baselines(case.report)
 
 
 def _is_beaten(each: Mapping[str, Any]) -> bool:

@@ -48,8 +48,6 @@ class Scores:
     """What was chosen in fitting it, for people."""
     knows: np.ndarray | None = None
     """bool (N,): rows of which it knows more than the average; a part of the table without any leaves it out."""
-    is_peer: bool = False
-    """A baseline on the same features as the model and no simpler than it is, which it need not beat."""
 
 
 def draws(group_ids: Sequence[str], replicates: int, seed: int) -> Iterator[np.ndarray]:
@@ -139,8 +137,6 @@ def _row(
     }
     if entry.detail:
         row["detail"] = entry.detail
-    if entry.is_peer:
-        row["peer"] = True
     return {**row, "comparable": False, "remark": entry.remark} if entry.remark else row
 
 
@@ -154,8 +150,7 @@ def _comparisons(
 
     `better` means: strictly better than a baseline, no worse than the active model. `certain` means: the interval
     lies wholly on the better side. `probability_better` is the share of draws in which the model is better, a tie
-    counting half. An undefined difference is null and not better. `peer` stands where the other is no simpler than the
-    model, so that `better` is no condition.
+    counting half. An undefined difference is null and not better.
     """
     model = next(entry for entry in entries if entry.role == MODEL)
     found = []
@@ -177,7 +172,6 @@ def _comparisons(
                 "better": bool(defined and (gain >= 0 if entry.role == ACTIVE else gain > 0)),
                 "certain": bool(bounds is not None and defined and min(sign * bounds[0], sign * bounds[1]) > 0),
                 "probability_better": _share_above(sign * (sample - others)) if defined else None,
-                **({"peer": True} if entry.is_peer else {}),
             }
         )
     return found
@@ -198,17 +192,14 @@ def _skill(
     """The share of the best baseline's error that the model does away with: 1 is perfect, 0 no better, negative worse.
 
     `1 - error / error_of_best` where lower is better, else `(value - best) / (largest - best)`. The best baseline is the
-    best on these very rows, which favours it; the interval is paired, and keeps that choice. Peers of
-    the model are not among them but are named in `peers`. `certain` means: the interval lies above 0. Null where
-    undefined, as when the best baseline makes no error at all.
+    best on these very rows, which favours it; the interval is paired, and keeps that choice.
+    `certain` means: the interval lies above 0. Null where undefined, as when the best baseline makes no error at all.
     """
     model = next(entry.name for entry in entries if entry.role == MODEL)
     sign = 1.0 if primary.higher_is_better else -1.0
-    simpler = [entry.name for entry in entries if entry.role == BASELINE and not entry.remark and not entry.is_peer]
-    known = [(sign * points[name][primary.name], name) for name in simpler if math.isfinite(points[name][primary.name])]
+    names = [entry.name for entry in entries if entry.role == BASELINE and not entry.remark]
+    known = [(sign * points[name][primary.name], name) for name in names if math.isfinite(points[name][primary.name])]
     found: dict[str, Any] = {"metric": primary.name, "against": None, "value": None, "interval": None, "certain": False}
-    if peers := [entry.name for entry in entries if entry.is_peer]:
-        found["peers"] = peers
     if not known:
         return found
     best = max(known, key=lambda each: each[0])[1]  # of equals the first, which is the simplest
@@ -237,19 +228,11 @@ def skill_sentence(model: str, content: Mapping[str, Any]) -> str:
         return f"{model} cannot be compared with a baseline in {skill['metric']} {where}: it is undefined on these rows"
     low, high = skill["interval"]
     figures = f"skill {skill['value']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, in {skill['metric']} {where}"
-    if "peers" in skill:
-        figures += f"; its peers, on the same features and no simpler, have {_peers(content)}"
-    best = f"the best {'simpler ' if 'peers' in skill else ''}baseline, {skill['against']}"
+    best = f"the best baseline, {skill['against']}"
     if skill["certain"]:
         return f"{model} is better than {best}: {figures}"
     how = "is worse than" if high < 0.0 else "is not better beyond its interval than"
-    return f"{model} {how} {best} ({figures}): the simpler model stays"
-
-
-def _peers(content: Mapping[str, Any]) -> str:
-    """The primary metric of the model's peers, for people."""
-    values = {row["name"]: row["metrics"][content["skill"]["metric"]] for row in content["rows"] if row.get("peer")}
-    return ", ".join(f"{'none' if value is None else f'{value:.3f}'} ({name})" for name, value in values.items())
+    return f"{model} {how} {best}: {figures}"
 
 
 def _check_table(where: str, content: Mapping[str, Any]) -> None:

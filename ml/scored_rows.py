@@ -110,12 +110,9 @@ def on_test_rows(
     return Evaluated(rows, entries, outputs, active_outputs)
 
 
-def entries_of(baselines: Sequence[Baseline], peers: frozenset[str]) -> list[reports.Scores]:
-    """Baselines as lines of a table; `peers` are those that the model need not beat."""
-    return [
-        reports.Scores(each.name, reports.BASELINE, each.scores, "", each.detail, each.knows, each.name in peers)
-        for each in baselines
-    ]
+def entries_of(baselines: Sequence[Baseline]) -> list[reports.Scores]:
+    """Baselines as lines of a table."""
+    return [reports.Scores(each.name, reports.BASELINE, each.scores, "", each.detail, each.knows) for each in baselines]
 
 
 def sky_features(
@@ -174,7 +171,7 @@ def out_of_fold(
         entries.append(reports.Scores(active.bundle.model_version, reports.ACTIVE, theirs, IN_SAMPLE))
     whole = {name: np.array(values) for name, values in named.items() if np.isfinite(values).all()}
     fold_of = {row.snapshot_id: fold for row, fold in zip(rows, folds, strict=True)}
-    entries += entries_of(baselines.out_of_fold(rows, np.array(folds)), baselines.peers)
+    entries += entries_of(baselines.out_of_fold(rows, np.array(folds)))
     return Evaluated(rows, entries, whole, folds=fold_of)
 
 

@@ -19,7 +19,7 @@ ORDER = (
     "boosted trees on hand-made features", "a head on frozen features", "a fine-tuned network",
 )  # fmt: skip
 """From simple to complex; a predictor's place in it is its index."""
-_OF_BASELINE = {baselines.TIME: 1, baselines.SINGLE: 2, baselines.RIDGE: 3, baselines.BOOSTING: 4}
+_OF_BASELINE = {baselines.TIME: 1, baselines.SINGLE: 2, baselines.RIDGE: 3, baselines.BOOSTING: 4, baselines.FROZEN: 5}
 
 
 def place_of_baseline(name: str, scores: np.ndarray) -> int:

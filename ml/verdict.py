@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml.gate_checks import against_baselines
 from ml.scored_rows import TEST
 
 GOOD, BAD, CAUTION = "good", "bad", "caution"
@@ -16,10 +17,13 @@ def verdict(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """Questions with `answer` (yes, no, unknown), `taken` (good, bad, caution) and the figures in `words`.
 
     Args:
-        content: a report with `subsets`, `headline`, `method`, `skill` and `noise`; what else it knows is asked too.
+        content: a report with `subsets`, `headline`, `method`, `skill` and `noise`; what else it knows (`gate`, `audit`) is
+            asked too.
     """
     table = content["subsets"][content["headline"]]
     found = [_skill(content, table)]
+    if content.get("gate"):
+        found.append(_simpler(content))
     if content.get("active_version"):
         found.append(_active(content, table))
     if content.get("audit"):
@@ -33,18 +37,17 @@ def _answer(question: str, answer: str, taken: str, words: str) -> dict[str, str
 
 
 def _skill(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:
-    skill, words = table["skill"], content["skill"]["sentence"]
-    question = f"Better than the best {'simpler ' if skill.get('peers') else ''}baseline?"
+    question, skill, words = "Better than the best baseline?", table["skill"], content["skill"]["sentence"]
     if skill["value"] is None:
         return _answer(question, UNKNOWN, CAUTION, words)
-    if not skill["certain"]:
-        return _answer(question, NO, BAD, words)
-    ahead = [each["against"] for each in table["comparisons"] if each.get("peer") and not each["better"]]
-    if ahead:
-        return _answer(
-            question, YES, CAUTION, f"{words}. Not better than {' and '.join(ahead)}, which would do as well"
-        )
-    return _answer(question, YES, GOOD, words)
+    return _answer(question, YES, GOOD, words) if skill["certain"] else _answer(question, NO, BAD, words)
+
+
+def _simpler(content: Mapping[str, Any]) -> dict[str, str]:
+    question, check = "Better than all that is simpler?", against_baselines(content)
+    if check.passed:
+        return _answer(question, YES, CAUTION if check.numbers["could_be_tried"] else GOOD, check.sentence)
+    return _answer(question, NO, BAD, check.sentence)
 
 
 def _active(content: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str]:

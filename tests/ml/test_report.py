@@ -134,10 +134,12 @@ class TestSkill:
         assert skill["certain"] is True
         assert "is better than the best baseline, close" in skill_sentence("m", content)
 
-    def test_no_better_than_a_baseline_means_that_the_simpler_model_stays(self):
+    def test_within_its_interval_it_is_no_better_than_the_best_baseline(self):
         content = make_table(close=(BASELINE, 0.35, ""))
         assert content["skill"]["certain"] is False
-        assert "the simpler model stays" in skill_sentence("m", content)
+        assert "m is not better beyond its interval than the best baseline, close: skill" in skill_sentence(
+            "m", content
+        )
 
     def test_of_a_rate_is_the_share_of_what_was_left_to_gain(self):
         positive = np.array([0.0, 1.0] * 30)

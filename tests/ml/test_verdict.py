@@ -76,13 +76,33 @@ def test_the_active_model_is_compared_where_it_can_be(comparison, expected):
     assert answers(report)["At least as good as the active v1"] == expected
 
 
-@pytest.mark.parametrize(("is_better", "expected"), [(True, ("yes", "good")), (False, ("yes", "caution"))])
-def test_a_model_with_peers_is_only_said_to_beat_simpler_ones_and_a_peer_that_does_as_well_is_named(
-    is_better, expected
-):
-    report = content()
+def test_a_better_baseline_that_is_no_simpler_is_named_though_the_model_beats_all_that_is_simpler():
+    report = content(gate={"simplicity": {"order": ["constant", "line", "trees"], "model": 1,
+                                          "baselines": {"mean": 0, "boosting": 2}}})  # fmt: skip
+    report["primary"] = {"name": "mae", "higher_is_better": False, "best": 0.0}
     table = report["subsets"]["test"]
-    table["skill"]["peers"] = ["boosted trees"]
-    table["comparisons"] = [{"against": "boosted trees", "better": is_better, "peer": True}]
-    assert answers(report)["Better than the best simpler baseline"] == expected
-    assert ("boosted trees" in verdict(report)[0]["words"]) is not is_better
+    table["skill"]["certain"] = False
+    table["rows"] = []
+    table["comparisons"] = [
+        {
+            "against": "mean",
+            "difference": -0.3,
+            "interval": [-0.4, -0.2],
+            "better": True,
+            "certain": True,
+            "probability_better": 1.0,
+        },
+        {
+            "against": "boosting",
+            "difference": 0.1,
+            "interval": [0.05, 0.15],
+            "better": False,
+            "certain": False,
+            "probability_better": 0.0,
+        },
+    ]
+    found = answers(report)
+    assert found["Better than the best baseline"] == ("no", "bad")
+    assert found["Better than all that is simpler"] == ("yes", "caution")
+    table["comparisons"][0] |= {"interval": [-0.4, 0.1], "certain": False}
+    assert answers(report)["Better than all that is simpler"] == ("no", "bad")
