@@ -36,6 +36,7 @@ from api.routes import (
     retention,
     retraining,
     score,
+    shadows,
     snapshots,
     system,
     tick,
@@ -102,7 +103,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, label_queue, datasets, training_runs, models, evaluations, reports, lineage,
-        raters, exclusions, jobs, keys, retention, retraining,
+        raters, exclusions, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (login.router, login.keyed, pages.router):

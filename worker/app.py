@@ -51,3 +51,8 @@ if worker_settings().retain_every_h > 0:
         "task": "submit_retention",
         "schedule": worker_settings().retain_every_h * 3600 / 4,
     }
+if worker_settings().shadow_every_min > 0:
+    app.conf.beat_schedule["submit_shadows"] = {
+        "task": "submit_shadows",
+        "schedule": worker_settings().shadow_every_min * 60 / 4,
+    }

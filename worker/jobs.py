@@ -58,6 +58,7 @@ STAGES = {
     "retain": "worker.stages.retain:run",
     "retrain": "worker.stages.retrain:run",
     "gate": "worker.stages.gate:run",
+    "shadow": "worker.stages.shadow:run",
 }
 """Kind of job -> function `(JobContext) -> Finish`."""
 

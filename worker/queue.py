@@ -26,6 +26,7 @@ QUEUES = {
     "retain": "default",
     "retrain": "default",
     "gate": "default",
+    "shadow": "default",
 }
 """Kind of job -> queue that its workers read."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from db.engine import session_scope
-from db.queries import models
+from db.queries import models, shadows
 from db.queries.webcams import database_time
 from worker.queue import CLOCK_PRIORITY, submit
 from worker.settings import worker_settings
@@ -33,6 +33,27 @@ def submit_retention(now_s: float | None = None) -> int | None:
         key = f"clock:retain:{slot(every_h * 3600, now_s)}"
         job, added = submit(session, "retain", params, idempotency_key=key, priority=CLOCK_PRIORITY)
         return job.id if added else None
+
+
+def submit_shadows(now_s: float | None = None) -> list[int]:
+    """Submit the scoring of new frames by each shadow, once per slot, where there are any. Returns the ids of new jobs."""
+    every_s = worker_settings().shadow_every_min * 60
+    if every_s == 0:
+        return []
+    new = []
+    with session_scope() as session:
+        now_s = database_time(session).timestamp() if now_s is None else now_s
+        active = models.active_versions(session)
+        for kind, shadow in shadows.shadows(session).items():
+            if active.get(kind) in (None, shadow) or not shadows.count_unshadowed(session, active[kind], shadow):
+                continue
+            key = f"clock:{shadow}:{slot(every_s, now_s)}"
+            job, added = submit(
+                session, "shadow", {"model_version": shadow}, idempotency_key=key, priority=CLOCK_PRIORITY
+            )
+            if added and job.id is not None:
+                new.append(job.id)
+    return new
 
 
 def submit_evaluations(now_s: float | None = None) -> list[int]:

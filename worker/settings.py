@@ -62,6 +62,9 @@ class WorkerSettings(BaseSettings):
     retain_every_h: float = Field(0.0, ge=0, validation_alias="AFTERGLOW_RETAIN_EVERY_H")
     """Hours between two scheduled removals of what is older than that; 0 for none but those that somebody asks for."""
 
+    shadow_every_min: float = Field(15.0, ge=0, validation_alias="AFTERGLOW_SHADOW_EVERY_MIN")
+    """Minutes between two looks of the clock for frames that a shadow has yet to score; 0 for none."""
+
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """The `host:port` pairs of `fetch_allow_hosts`."""

@@ -10,7 +10,7 @@ from celery import Task, signals
 from worker.app import app
 from worker.job_context import STOPPING
 from worker.jobs import run_job
-from worker.schedule import submit_evaluations, submit_retention
+from worker.schedule import submit_evaluations, submit_retention, submit_shadows
 from worker.sweep import sweep_if_due
 
 
@@ -31,6 +31,12 @@ def submit_evaluations_task() -> None:
 def submit_retention_task() -> None:
     """Submit the retention of this slot of the schedule."""
     submit_retention()
+
+
+@app.task(name="submit_shadows")  # type: ignore[untyped-decorator]
+def submit_shadows_task() -> None:
+    """Submit the scoring by shadows of this slot of the schedule."""
+    submit_shadows()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

@@ -102,13 +102,16 @@ def snapshot_ids(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[in
     return [found[row["webcam_id"]] for row in rows]
 
 
-def add_inferences(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+def add_inferences(session: Session, rows: Sequence[Mapping[str, Any]], *, shown: bool = True) -> set[int]:
     """Record what versions said of snapshots, and their latest scores: `snapshot_id`, `model_version`, `raw_score`,
     `ai_rating`. What a version has said before stays. Returns the snapshots that got a row.
+
+    What a shadow says is not `shown`: the scores of the snapshots themselves stay as they are.
     """
     given = _columns(rows, "snapshot_id", "model_version", "raw_score", "ai_rating")
     added = {int(snapshot_id) for (snapshot_id,) in session.execute(_ADD_INFERENCES, given)}
-    session.execute(_SET_SNAPSHOT_SCORES, given)
+    if shown:
+        session.execute(_SET_SNAPSHOT_SCORES, given)
     return added
 
 

@@ -10,6 +10,7 @@ from db.tables.models import (
     Dataset,
     DatasetRow,
     ModelActivation,
+    ModelShadow,
     ModelTrainingRun,
     ModelTrainingSnapshotLabel,
     ModelTrainingSnapshotRating,
@@ -33,6 +34,7 @@ APPEND_ONLY = (
     "datasets",
     "snapshot_ai_inferences",
     "label_exclusions",
+    "model_shadows",
 )
 """Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE. Old scoring events may
 go, by `db.queries.retention` alone, which says so to the guard."""
@@ -53,6 +55,7 @@ __all__ = [
     "LabelLease",
     "Login",
     "ModelActivation",
+    "ModelShadow",
     "ModelTrainingRun",
     "ModelTrainingSnapshotLabel",
     "ModelTrainingSnapshotRating",

@@ -179,3 +179,19 @@ class ModelActivation(SQLModel, table=True):
     verdict: dict = Field(default_factory=dict, sa_column=Column(JSONB, nullable=False))  # type: ignore[type-arg]
     activated_by: str
     activated_at: Moment | None = time_column(now=True)
+
+
+class ModelShadow(SQLModel, table=True):
+    """One choice of the candidate of a kind that scores along and is never shown. The newest holds. Append-only."""
+
+    __tablename__ = "model_shadows"
+
+    id: int | None = bigint_key()
+    kind: str = Field(index=True)
+    model_version: str | None = Field(
+        default=None,
+        sa_column=Column(String, ForeignKey("model_versions.model_version", ondelete="RESTRICT"), nullable=True),
+    )
+    """Null: none from now on."""
+    chosen_by: str
+    chosen_at: Moment | None = time_column(now=True)

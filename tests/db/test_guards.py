@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import exclusions, jobs, labels, models, scoring
+from db.queries import exclusions, jobs, labels, models, scoring, shadows
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
 from tests.builders import NOON, make_snapshot, make_version
@@ -47,6 +47,7 @@ def _fill(session: Session) -> None:
     models.add_activation(
         session, kind="rating", model_version=version.model_version, action="promote", verdict={}, activated_by="test"
     )
+    shadows.choose_shadow(session, "rating", version.model_version, "test")
     from db.queries.evaluations import add_cycle, add_evaluation
 
     add_evaluation(session, model_version=version.model_version, kind="rating", manifest_sha256="0" * 64,

@@ -29,6 +29,7 @@ from worker.cli import (
     retraining,
     scoring,
     services,
+    shadowing,
     tick,
     training,
 )
@@ -133,6 +134,7 @@ app.command("retrain", rich_help_panel=LEARN)(retraining.retrain)
 app.command("reproduce", rich_help_panel=LEARN)(reproducing.reproduce)
 app.command("promote", rich_help_panel=SERVE)(models.promote)
 app.command("rollback", rich_help_panel=SERVE)(models.rollback)
+app.command("shadow", rich_help_panel=SERVE)(shadowing.shadow)
 app.command("score", rich_help_panel=SERVE)(scoring.score)
 app.command("tick", rich_help_panel=SERVE)(tick.tick)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
