@@ -226,14 +226,17 @@ def how_to_reproduce(card: Mapping[str, Any], data: Mapping[str, Any], method: s
             "command": f"afterglow train {shlex.quote(str(card['kind']))} --dataset {dataset} {chosen}".rstrip(),
         })  # fmt: skip
     run = " --run RUN" if method == "kfold" else ""
+    known = " --recipe RUN/recipe.json" if recipe else ""
     steps += [
         {
             "what": "Measure this version again on the rows it was tested on, and write this report anew.",
             "command": f"afterglow evaluate {shlex.quote(version)}",
         },
         {
-            "what": "The same without a database: from the bundle and the manifest with the sha256 of the data card.",
-            "command": f"python -m ml.evaluate --bundle BUNDLE --manifest manifest_full.csv --store STORE{run} --out REPORT",
+            "what": "The same without a database: from the bundle, the manifest with the sha256 of the data card and the run's "
+            "files. Without --ratings the noise floor is not known, without --webcams there are no slices by place and sun.",
+            "command": f"python -m ml.evaluate --bundle BUNDLE --manifest manifest_full.csv --store STORE{run}{known} "
+            "--ratings RATINGS --webcams WEBCAMS --out REPORT",
         },
     ]
     return steps

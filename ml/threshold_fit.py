@@ -90,8 +90,14 @@ def fit_policy(asked: Asked, default: Mapping[str, Any], held_out: HeldOut | Non
 
 
 def policy_note(policy: Mapping[str, Any]) -> str | None:
-    """What a run says where its threshold is not the one that was asked for."""
+    """What a run says where its threshold is not the one that was asked for, or decides nothing."""
     if "instead_of" not in policy:
+        share = ((policy.get("achieved") or {}).get("share_passed") or {}).get("value")
+        if share in (0.0, 1.0):
+            return (
+                f"the threshold {policy['threshold']:g} on {policy['on']} decides nothing: "
+                f"{'all' if share else 'none'} of the {policy['fitted_on']['n']} held-out rows pass it"
+            )
         return None
     return (
         f"the threshold policy {policy['instead_of']['kind']} could not be fitted: {policy['reason']}; "

@@ -63,7 +63,8 @@ class TestPrecisionTarget:
         passed = stars >= policy["threshold"]
         assert stars[passed].min() == min(reached)
         assert policy["achieved"]["precision"]["wilson"][0] >= target
-        assert policy_note(policy) is None
+        note = policy_note(policy)
+        assert (note is None) == bool(passed.any() and not passed.all())
 
     def test_the_threshold_lies_between_rows_so_that_a_last_digit_turns_nothing(self):
         stars, good = np.array([1.0] * 20 + [3.0] * 40), np.array([False] * 20 + [True] * 40)
@@ -120,6 +121,11 @@ class TestBudget:
     def test_a_budget_for_all_lets_all_pass(self):
         asked = Asked("budget", per_day=99, frames_per_day=50)
         assert fit_policy(asked, STARS, held_out([1.0, 2.0], [True, False]))["threshold"] == 0.0
+
+
+@pytest.mark.parametrize(("stars", "words"), [([1.0, 2.0], "none of the 2"), ([4.5, 5.0], "all of the 2")])
+def test_a_threshold_that_decides_nothing_is_told(stars, words):
+    assert words in policy_note(fit_policy(Asked(), STARS, held_out(stars, [True, False])))
 
 
 def test_no_rows_to_fit_on_is_said():
