@@ -29,10 +29,10 @@ LARGEST, FLIP, BAND, CONTROL = "largest-disagreement", "flip", "band", "control"
 REASONS = (LARGEST, FLIP, BAND, CONTROL)
 """Why a frame is in a review set (its selection reason); of the last two chance decides."""
 FIRST_RATING, ONE_MORE_RATING, AUDIT = "first-rating", "one-more-rating", "audit"
-WISHES = (FIRST_RATING, ONE_MORE_RATING, AUDIT)
+NEEDS = (FIRST_RATING, ONE_MORE_RATING, AUDIT)
 """What a person is asked for."""
 AUDIT_FROM = 4
-"""Verdicts from which on a label is no accident, so that what contradicts it is to be looked into: see `_wish`."""
+"""Verdicts from which on a label is no accident, so that what contradicts it is to be looked into: see `_need`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Chosen:
     """Chance, over all seeds, that a set of these frames holds this one by whatever way; in (0, 1]."""
     disagreement: float | None
     """In [0, 1]; None without a label or a score, or where the version learned from it or from a near-duplicate."""
-    wish: str
+    need: str
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def choose_review_set(
             tuple(reason for reason in REASONS if frame.snapshot_id in ways[reason][1]),
             _inclusion_probability(frame.snapshot_id, ways),
             apart.get(frame.snapshot_id),
-            _wish(frame, frame.snapshot_id in ways[LARGEST][1] or frame.snapshot_id in ways[FLIP][1]),
+            _need(frame, frame.snapshot_id in ways[LARGEST][1] or frame.snapshot_id in ways[FLIP][1]),
         )
         for frame in standing
         if any(frame.snapshot_id in members for _, members in ways.values())
@@ -265,7 +265,7 @@ def _inclusion_probability(snapshot_id: int, ways: Mapping[str, tuple[Collection
     return 1.0 - missed
 
 
-def _wish(frame: Frame, is_contradicted: bool) -> str:
+def _need(frame: Frame, is_contradicted: bool) -> str:
     """What is asked for. A label of few verdicts that is contradicted is most likely noise, so one more tells; one of many
     is not moved by one more, so it is looked into.
     """

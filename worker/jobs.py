@@ -56,6 +56,7 @@ STAGES = {
     "register": "worker.stages.register:run",
     "reproduce": "worker.stages.reproduce:run",
     "retain": "worker.stages.retain:run",
+    "find_disagreements": "worker.stages.find_disagreements:run",
     "retrain": "worker.stages.retrain:run",
     "gate": "worker.stages.gate:run",
     "shadow": "worker.stages.shadow:run",

@@ -24,6 +24,7 @@ QUEUES = {
     "register": "train",
     "reproduce": "train",
     "retain": "default",
+    "find_disagreements": "train",
     "retrain": "default",
     "gate": "default",
     "shadow": "default",

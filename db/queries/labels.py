@@ -11,7 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from db.errors import Conflict
+from db.queries.counting import COUNTS, excluded_as_of, import_counts
 from db.queries.paging import page_rows
+from db.queries.settling import open_again, settle
 from db.queries.webcams import get_snapshot
 from db.tables import RatingEvent, WebcamSnapshot, WebcamSnapshotRating
 
@@ -52,8 +54,9 @@ def rate_snapshot(
     """Append a rating event, make it the rater's current verdict, and recompute the snapshot, in one transaction.
 
     `rating` is 1..5, or None when `is_sunset` is false; `import_id` names the import that brings it in. Locks the
-    snapshot's row. What an excluded rater says is kept all the same, and does not count. With an `idempotency_key` that
-    the rater used for this before, nothing happens, whatever was said since.
+    snapshot's row. What an excluded rater says is kept all the same, and does not count; a rating that does settles what
+    waits for it in review sets. With an `idempotency_key` that the rater used for this before, nothing happens, whatever
+    was said since.
 
     Raises:
         Conflict: The verdict is none, or the key was used for something else.
@@ -83,10 +86,11 @@ def rate_snapshot(
     )
     session.flush()
     recompute_ratings(session, [snapshot_id])
+    settle(session, snapshot_id, rater)
 
 
 def retract_rating(session: Session, *, snapshot_id: int, rater: str, idempotency_key: str | None = None) -> bool:
-    """Undo a rater's current verdict by a new event; False when there was none.
+    """Undo a rater's current verdict by a new event; False when there was none. What it had settled is open again.
 
     With an `idempotency_key` that the rater used for this before, nothing happens, and it is True again.
 
@@ -112,6 +116,7 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str, idempotenc
     session.delete(current)
     session.flush()
     recompute_ratings(session, [snapshot_id])
+    open_again(session, snapshot_id, rater)
     return True
 
 
@@ -143,27 +148,6 @@ def _lock(session: Session, snapshot_id: int) -> None:
     get_snapshot(session, snapshot_id)
     session.execute(text(f"SELECT pg_advisory_xact_lock_shared({EXCLUSIONS_LOCK})"))
     session.execute(text("SELECT 1 FROM webcam_snapshots WHERE id = :id FOR NO KEY UPDATE"), {"id": snapshot_id})
-
-
-def excluded_as_of(moment: str) -> str:
-    """The SQL of who and what was excluded at a moment (an SQL expression)."""
-    return f"""
-    SELECT rater, import_id FROM (
-        SELECT DISTINCT ON (rater, import_id) rater, import_id, action FROM label_exclusions
-        WHERE created_at <= {moment} ORDER BY rater, import_id, id DESC
-    ) last WHERE action = 'exclude'
-"""
-
-
-def _import_counts(column: str) -> str:
-    """The SQL condition that `column` names no excluded import; a query with the table `excluded` may use it."""
-    return f"({column} IS NULL OR {column} NOT IN (SELECT import_id FROM excluded WHERE import_id IS NOT NULL))"
-
-
-COUNTS = f"""
-    user_session_id NOT IN (SELECT rater FROM excluded WHERE rater IS NOT NULL) AND {_import_counts("import_id")}
-"""
-"""The SQL condition that a rating counts: neither its rater nor its import is excluded."""
 
 
 def recompute_ratings(session: Session, snapshot_ids: Sequence[int]) -> None:
@@ -247,7 +231,7 @@ _MANUAL_SEED = f"""
     SELECT {_SNAPSHOT_FACTS}, 'manual_seed' AS label_source, s.initial_rating::float8 AS label_value,
            0 AS rating_count, 0 AS num_verdicts
     FROM webcam_snapshots s JOIN webcams w ON w.id = s.webcam_id
-    WHERE s.initial_rating IS NOT NULL AND s.created_at <= :as_of AND {_import_counts("s.import_id")} ORDER BY s.id
+    WHERE s.initial_rating IS NOT NULL AND s.created_at <= :as_of AND {import_counts("s.import_id")} ORDER BY s.id
 """
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlmodel import Session
 
-from db.queries.labels import COUNTS, excluded_as_of
+from db.queries.counting import COUNTS, excluded_as_of
 
 PAUSE_S = 300.0
 """A longer gap between two ratings of a rater is a pause, and no matter of pace."""

@@ -24,8 +24,11 @@ WORDS = {
     "dataset_rows": "in-dataset",
     "model_training_snapshot_labels": "in-training",
     "model_training_snapshot_ratings": "in-training",
+    "disagreements": "disagreement",
 }
 """Table that names a snapshot -> the reason why its image stays; another table `t` gives `in-t`."""
+ONLY_WHILE = {"disagreements": "n.state = 'open'"}
+"""Table -> the SQL condition on its row `n` under which alone it protects what it names."""
 
 
 def naming(metadata: MetaData, target: str) -> list[tuple[str, str]]:
@@ -46,7 +49,7 @@ def _reason() -> str:
     order = [*WORDS, *(table for table, _ in named)]
     named.sort(key=lambda each: order.index(each[0]))
     whens = [
-        f"WHEN EXISTS (SELECT 1 FROM {table} n WHERE n.{column} = s.id) "
+        f"WHEN EXISTS (SELECT 1 FROM {table} n WHERE n.{column} = s.id AND {ONLY_WHILE.get(table, 'true')}) "
         f"THEN '{WORDS.get(table, 'in-' + table.replace('_', '-'))}'"
         for table, column in named
     ]

@@ -106,7 +106,7 @@ def add_inferences(session: Session, rows: Sequence[Mapping[str, Any]], *, shown
     """Record what versions said of snapshots, and their latest scores: `snapshot_id`, `model_version`, `raw_score`,
     `ai_rating`. What a version has said before stays. Returns the snapshots that got a row.
 
-    What a shadow says is not `shown`: the scores of the snapshots themselves stay as they are.
+    What a shadow says is not `shown`, nor what is only to be compared: the scores of the snapshots themselves stay as they are.
     """
     given = _columns(rows, "snapshot_id", "model_version", "raw_score", "ai_rating")
     added = {int(snapshot_id) for (snapshot_id,) in session.execute(_ADD_INFERENCES, given)}

@@ -1,6 +1,7 @@
 """All tables. Importing this package registers every one of them in `SQLModel.metadata`."""
 
 from db.tables.access import ApiKey, Login
+from db.tables.disagreements import Disagreement, ReviewSet
 from db.tables.evaluations import Evaluation, EvaluationCycle
 from db.tables.exclusions import LabelExclusion, LabelImport
 from db.tables.images import Image, ImageRemoval
@@ -35,6 +36,7 @@ APPEND_ONLY = (
     "snapshot_ai_inferences",
     "label_exclusions",
     "model_shadows",
+    "review_sets",
 )
 """Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE. Old scoring events may
 go, by `db.queries.retention` alone, which says so to the guard."""
@@ -44,6 +46,7 @@ __all__ = [
     "ApiKey",
     "Dataset",
     "DatasetRow",
+    "Disagreement",
     "Evaluation",
     "EvaluationCycle",
     "Image",
@@ -61,6 +64,7 @@ __all__ = [
     "ModelTrainingSnapshotRating",
     "ModelVersion",
     "RatingEvent",
+    "ReviewSet",
     "ScoringEvent",
     "SnapshotAiInference",
     "SplitAssignment",

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import exclusions, jobs, labels, models, scoring, shadows
+from db.queries import disagreements, exclusions, jobs, labels, models, scoring, shadows
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
 from tests.builders import NOON, make_snapshot, make_version
@@ -55,6 +55,7 @@ def _fill(session: Session) -> None:
     job, _ = jobs.add_job(session, "train", {}, queue="train", max_attempts=3)
     add_cycle(session, kind="rating", job_id=job.id, created_by="test", dataset_id=dataset.id, manifest_sha256="0" * 64,
               params={}, summary={}, started_at=NOON)  # fmt: skip
+    disagreements.add_review_set(session, [], kind="rating", model_version=version.model_version, seed=1, as_of=NOON)
     said = {"snapshot_id": snapshot.id, "model_version": version.model_version, "raw_score": 0.5, "ai_rating": 2.5}
     scoring.add_inferences(session, [said])
     session.flush()

@@ -257,8 +257,8 @@ class TestWays:
             frame(1, 1.0, 5.0, num_verdicts=AUDIT_FROM - 1), frame(2, 1.0, 5.0, num_verdicts=AUDIT_FROM), frame(3, 1.0),
             frame(4, 3.0, 3.0, num_verdicts=AUDIT_FROM), frame(5, 1.0, 0.0, num_verdicts=0),
         ]  # fmt: skip
-        wishes = {each.frame.snapshot_id: each.wish for each in choose(frames, Wanted()).chosen}
-        assert wishes == {1: ONE_MORE_RATING, 2: AUDIT, 3: FIRST_RATING, 4: ONE_MORE_RATING, 5: ONE_MORE_RATING}
+        needs = {each.frame.snapshot_id: each.need for each in choose(frames, Wanted()).chosen}
+        assert needs == {1: ONE_MORE_RATING, 2: AUDIT, 3: FIRST_RATING, 4: ONE_MORE_RATING, 5: ONE_MORE_RATING}
 
 
 class TestSettled:
