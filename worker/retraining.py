@@ -14,7 +14,7 @@ from sqlmodel import Session
 from db.errors import Conflict, NotFound
 from db.queries import jobs, models
 from db.queries.job_chains import chain_of, first_job
-from db.tables import Job
+from db.tables import Evaluation, Job
 from db.tables.jobs import RETRIABLE_STATES
 from ml.judgements import judgement
 from ml.training.recipe import Recipe, make_recipe
@@ -81,11 +81,12 @@ def submit_retraining(
     return job, is_new
 
 
-def submit_gate(session: Session, evaluate_job_id: int, model_version: str) -> None:
+def submit_gate(session: Session, evaluate_job_id: int, evaluation: Evaluation) -> None:
     """Submit the last job of a cycle after its evaluation; nothing where the evaluation is of no cycle."""
     wish = first_job(session, evaluate_job_id)
     if wish.kind == STEPS[0]:
-        params = {"model_version": model_version, **{key: wish.params[key] for key in ("promote", "force", "by")}}
+        asked = {key: wish.params[key] for key in ("promote", "force", "by")}
+        params = {"model_version": evaluation.model_version, "evaluation_id": evaluation.id, **asked}
         submit(session, STEPS[-1], params, parent_id=evaluate_job_id)
 
 

@@ -12,7 +12,7 @@ from db.engine import session_scope
 from db.errors import Conflict, NotFound
 from db.queries import jobs, models
 from db.queries.job_chains import chain_of, first_job
-from db.tables import Job
+from db.tables import Evaluation, Job
 from ml.judgements.base import JudgementError
 from ml.training.recipe import RecipeError
 from tests.builders import make_version
@@ -20,6 +20,9 @@ from worker.queue import retry_job, submit
 from worker.retraining import STEPS, Wish, cycle_of, recipe_of, submit_gate, submit_retraining
 
 WISH = Wish("rating", {"epochs": 3})
+EVALUATION = Evaluation(
+    id=3, model_version="v", kind="rating", manifest_sha256="0" * 64, method="test", artifact_key="k"
+)
 
 
 def _began(session: Session, wish: Wish = WISH, **facts: Any) -> int:
@@ -100,9 +103,9 @@ def test_only_an_evaluation_of_a_cycle_is_followed_by_the_gate(session: Session)
     alone, _ = submit(session, "evaluate", {"model_version": "v"})
     assert alone.id is not None
     for job_id in (evaluation, alone.id):
-        submit_gate(session, job_id, "v")
+        submit_gate(session, job_id, EVALUATION)
     (gate,) = jobs.follow_up_jobs(session, evaluation)
-    assert gate.params == {"model_version": "v", "promote": True, "force": True, "by": "test"}
+    assert gate.params == {"model_version": "v", "evaluation_id": 3, "promote": True, "force": True, "by": "test"}
     assert not jobs.follow_up_jobs(session, alone.id)
     assert first_job(session, gate.id).id == first  # type: ignore[arg-type]
 
@@ -144,7 +147,7 @@ def test_a_link_that_breaks_ends_the_chain_with_its_reason_and_a_retry_goes_on_f
     again, _ = retry_job(session, evaluation)
     assert again.id is not None
     assert (cycle_of(session, first).state, cycle_of(session, first).reason) == ("running", None)
-    submit_gate(session, _end(session, again.id, result={}), "v")
+    submit_gate(session, _end(session, again.id, result={}), EVALUATION)
     assert [job.kind for job in chain_of(session, first)] == [*STEPS[:4], "evaluate", "gate"]
 
 

@@ -79,7 +79,7 @@ def retrain(
             cycle = cycle_of(session, job.id)
     if cycle.state in RETRIABLE_STATES:
         raise NotDone(str(cycle.reason))
-    _print(cycle, as_json)
+    _print(cycle, as_json, stays=not promote)
     if promote and cycle.state == "not-promoted":  # as `afterglow promote` ends
         raise Conflict(str(cycle.reason))
 
@@ -98,7 +98,7 @@ def _follow(job_id: int, runs_here: bool, weights: WeightsFile | None) -> None:
         raise JobEndedBadly(weights.with_own_name(reason) if weights else reason) from error
 
 
-def _print(cycle: Cycle, as_json: bool) -> None:
+def _print(cycle: Cycle, as_json: bool, *, stays: bool) -> None:
     from worker.cli.data import count_lines
     from worker.cli.models import print_checks
     from worker.cli.output import console, print_json, remarks
@@ -120,6 +120,6 @@ def _print(cycle: Cycle, as_json: bool) -> None:
     print_checks(cycle.verdict)
     if cycle.state == "promoted":
         console.print(f"{cycle.model_version} is active. {cycle.reason}", markup=False)
-    else:
-        console.print(f"{cycle.model_version} was not promoted. {cycle.reason}", markup=False)
+    elif stays:
+        console.print(str(cycle.reason), markup=False)
     remarks.print(f"as a page: afterglow report {cycle.model_version}")

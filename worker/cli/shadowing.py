@@ -96,7 +96,8 @@ def _print_figures(found: dict[str, Any]) -> None:
     if people is None:
         console.print("nobody has judged a frame that neither learned from: whom people agree with is not known")
         return
-    metrics = list(people["rows"][0]["metrics"])[:3]
+    primary = people["comparisons"][0]["metric"]
+    metrics = [primary, *sorted(name for name in people["rows"][0]["metrics"] if name != primary)[:2]]
     console.print(
         f"\nbeside people, on frames that neither learned from: n = {people['n']}, {people['n_groups']} webcams"
     )

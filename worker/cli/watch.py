@@ -54,8 +54,9 @@ def watch_jobs(data_dir: Path, job_id: int | None) -> None:
         raise
     if not watched:
         console.print("no job runs or waits")
+    tried_again = {job.retry_of for job in watched.values()}
     for job in watched.values():
-        if job_id is not None and job.state != "succeeded":
+        if job_id is not None and job.state != "succeeded" and job.id not in tried_again:
             raise JobEndedBadly(f"job {job.id} ({job.kind}) {job.state}: {job.reason}")
 
 

@@ -74,7 +74,7 @@ def run(context: JobContext) -> Finish:
             artifact_key=key,
         )
         result["evaluation_id"] = row.id
-        submit_gate(session, context.claim.job_id, name)
+        submit_gate(session, context.claim.job_id, row)
 
     return Finish(result, effects)
 

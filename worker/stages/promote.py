@@ -22,8 +22,10 @@ class PromotionRefused(Conflict):
         super().__init__(verdict.sentence)
 
 
-def judge_promotion(session: Session, model_version: str) -> Verdict:
+def judge_promotion(session: Session, model_version: str, evaluation_id: int | None = None) -> Verdict:
     """Whether a version may replace the active one, by its last evaluation, which must have been made beside that one.
+
+    A retrain cycle names its own evaluation: another one may have been made meanwhile, on other rows.
 
     Raises:
         Conflict: It is the active one already.
@@ -33,7 +35,10 @@ def judge_promotion(session: Session, model_version: str) -> Verdict:
     active = models.active_version(session, version.kind)
     if active is not None and active.model_version == model_version:
         raise Conflict(f"{model_version} is the active {version.kind} model already")
-    evaluation = evaluations.latest_evaluation(session, model_version)
+    if evaluation_id is None:
+        evaluation = evaluations.latest_evaluation(session, model_version)
+    else:
+        evaluation = evaluations.get_evaluation(session, evaluation_id, model_version=model_version)
     if evaluation is None:
         return Verdict(False, f"{model_version} has no evaluation yet: wait for it, or run `afterglow evaluate`")
     facts = {"evaluation_id": evaluation.id}
@@ -48,8 +53,12 @@ def judge_promotion(session: Session, model_version: str) -> Verdict:
     return replace(verdict, facts={**facts, **verdict.facts})
 
 
-def promote(session: Session, model_version: str, *, force: bool, by: str) -> ModelActivation:
+def promote(
+    session: Session, model_version: str, *, force: bool, by: str, evaluation_id: int | None = None
+) -> ModelActivation:
     """Make a version the active one of its kind. The verdict is recorded, and so is that it was forced.
+
+    `evaluation_id` as for `judge_promotion`.
 
     Raises:
         PromotionRefused: The gate says no and `force` is not given; nothing changes.
@@ -58,7 +67,7 @@ def promote(session: Session, model_version: str, *, force: bool, by: str) -> Mo
     """
     version = models.get_version(session, model_version)
     models.lock_activation(session, version.kind)
-    verdict = judge_promotion(session, model_version)
+    verdict = judge_promotion(session, model_version, evaluation_id)
     if not verdict.allowed and not force:
         raise PromotionRefused(verdict)
     active = models.active_version(session, version.kind)

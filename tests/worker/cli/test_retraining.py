@@ -76,3 +76,14 @@ def test_a_broken_chain_says_why_and_how_to_go_on(database: str, afterglow: Afte
     said = afterglow("retrain", "--key", "told", "--no-wait")
     assert said.code == 1
     assert f"job {training} (train) failed: no label is left. `afterglow jobs retry {training}`" in said.err
+
+
+def test_a_chain_whose_broken_link_was_tried_again_is_watched_to_a_good_end(
+    database: str, afterglow: Afterglow
+) -> None:
+    first, training = _broken_chain("watched")
+    assert afterglow("jobs", "watch", str(first)).code == 1
+    with session_scope() as session:
+        again, _ = retry_job(session, training)
+    _ended(again.id)
+    assert afterglow("jobs", "watch", str(first)).code == 0
