@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.demo.loop_labels import HEAD, KIND, Way, manifest_rows, write_ratings
+from ml.demo.loop_labels import AS_THEY_COME, DRAWN, HEAD, KIND, Way, manifest_rows, write_ratings
 from ml.demo.loop_summary import CHOOSING, LOOP_FILE, RANDOM
 from ml.demo.world import NUM_RATERS, World, drawn, make_world
 from ml.disagreements import Chosen, Frame, Settlement, Wanted, choose_review_set, near_pairs
@@ -39,8 +39,6 @@ from ml.training.frozen import frozen_features, head_outputs
 from ml.training.heads import read_run
 from ml.training.recipe import make_recipe
 
-AS_THEY_COME, DRAWN = "as they come", "drawn at random"
-"""Reasons to ask, beside those of a review set."""
 RECIPE = {"backbone": "handmade", "head": HEAD, "seed": 0, "evaluation": "test", "threads": 1}
 """The demo's recipe; it never looks at test rows."""
 _DRAWING = 0.7
@@ -162,8 +160,7 @@ def run_loop(seed: int, size: Size, out: Path) -> dict[str, Any]:
 
 def _go_through(loop: Loop) -> dict[str, list[dict[str, Any]]]:
     """Both ways, from one first version on: way -> what is kept of each version."""
-    size, seed = loop.size, loop.world.seed
-    order = np.random.default_rng([seed, 6]).permutation([each.snapshot_id for each in loop.world.pool]).tolist()
+    size, seed, order = loop.size, loop.world.seed, loop.world.order
     ways = {name: Way(Counter()) for name in (CHOOSING, RANDOM)}
     for way in ways.values():
         way.take(order, size.first, DRAWN)

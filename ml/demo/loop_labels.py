@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml.demo.world import NUM_RATERS, World, salt_of
+from ml.demo.world import NUM_RATERS, World
 from ml.disagreements import Settlement
 from ml.export_dataset import Candidate, Gates, build_rows
 from ml.judgements import judgement
@@ -18,6 +18,8 @@ from ml.manifest import ManifestRow
 from ml.noise import NOT_A_SUNSET, RATING_COLUMNS, SUNSET
 
 KIND, HEAD = "rating", "regression"
+AS_THEY_COME, DRAWN = "as they come", "drawn at random"
+"""Reasons to ask, beside those of a review set."""
 
 
 @dataclass
@@ -42,9 +44,13 @@ class Way:
         self.asked.append(snapshot_id)
         self.reasons[reason] += 1
 
+    def next_of(self, order: Sequence[int], count: int) -> list[int]:
+        """The next `count` snapshots that nobody has rated."""
+        return [each for each in order if not self.given[each]][:count]
+
     def take(self, order: Sequence[int], count: int, reason: str) -> None:
         """Take one rating each of the next `count` snapshots that nobody has rated."""
-        for snapshot_id in [each for each in order if not self.given[each]][:count]:
+        for snapshot_id in self.next_of(order, count):
             self.ask(snapshot_id, reason)
 
     def told(self) -> dict[str, Any]:
@@ -66,10 +72,10 @@ def manifest_rows(world: World, given: Mapping[int, int]) -> list[ManifestRow]:
         candidates.append(
             Candidate(
                 each.snapshot_id, each.webcam_id, each.frame.webcam.lng, "calculated_rating", value, rating_count, count,
-                f"generated/{each.image_sha256}.jpg", each.image_sha256, each.frame.phase, each.captured_at, None,
+                f"generated/{each.snapshot_id}.jpg", each.image_sha256 or None, each.frame.phase, each.captured_at, None,
             )
         )  # fmt: skip
-    return build_rows(candidates, judgement(KIND), HEAD, Gates(), salt_of(world.seed), {})[0]
+    return build_rows(candidates, judgement(KIND), HEAD, Gates(), world.salt, {})[0]
 
 
 def write_ratings(path: Path, world: World, given: Mapping[int, int]) -> None:

@@ -22,12 +22,15 @@ _SIGNS = {CHOOSING: ("disc", "solid", -1.0), RANDOM: ("square", "dashed", 1.0)}
 
 
 def loop_page(content: Mapping[str, Any]) -> str:
-    """Render what `ml.demo.loop_summary.summarise` found; the same content gives the same bytes."""
+    """Render what `ml.demo.loop_summary.summarise` found, with a `walk` through the real stages or none.
+
+    The same content gives the same bytes.
+    """
     return (
         environment()
         .get_template("loop.html.j2")
         .render(
-            found=content,
+            found={"walk": None, **content},
             curves={name: _curves(content, name) for name in MEASURES},
             differences={name: drawn for name in MEASURES if (drawn := _differences(content, name))},
             titles=TITLES,

@@ -6,7 +6,7 @@ rating of a snapshot gets the same one, and two ways of choosing what to ask for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -46,6 +46,8 @@ class World:
     """Everything that is fixed before anybody chooses."""
 
     seed: int
+    salt: str
+    """Of its splits."""
     snapshots: tuple[Snapshot, ...]
     raters: tuple[Rater, ...]
 
@@ -59,6 +61,13 @@ class World:
         """What judges all versions, and is never chosen."""
         return tuple(each for each in self.snapshots if each.is_test)
 
+    @property
+    def order(self) -> list[int]:
+        """Snapshots of the pool in the order, drawn at random, in which they come to be rated."""
+        return list(
+            np.random.default_rng([self.seed, 6]).permutation([each.snapshot_id for each in self.pool]).tolist()
+        )
+
     def votes(self, snapshot_id: int, count: int) -> list[Vote]:
         """The first `count` ratings of a snapshot; there are as many as raters."""
         frame = self.snapshots[snapshot_id - 1].frame
@@ -69,24 +78,30 @@ class World:
         ]
 
 
-def make_world(seed: int, num_webcams: int, num_days: int) -> World:
-    """Invent a world: one frame a webcam and day, raters with bias and noise, splits by the rules of every export."""
+def make_world(
+    seed: int, num_webcams: int, num_days: int, salt: str | None = None, webcam_ids: Mapping[str, int] | None = None
+) -> World:
+    """Invent a world: one frame a webcam and day, raters with bias and noise, splits by the rules of every export.
+
+    Args:
+        seed: of frames, raters and chance.
+        num_webcams: as many as are there.
+        num_days: of each webcam.
+        salt: of the splits; None holds out other webcams in each world.
+        webcam_ids: name -> id where they have ids already; None numbers them from 1.
+    """
+    salt = salt or f"generated-{seed}"
     frames = make_frames(make_webcams(num_webcams, seed), num_days, seed, frames_per_day=1)
     webcams = dict.fromkeys(frame.webcam.id for frame in frames)
-    webcam_ids = {name: number for number, name in enumerate(webcams, start=1)}
+    ids = webcam_ids or {name: number for number, name in enumerate(webcams, start=1)}
     snapshots = []
     recorded: dict[str, Assignment] = {}
     for number, frame in enumerate(frames, start=1):
-        webcam_id = webcam_ids[frame.webcam.id]
-        group_id, where = assign(webcam_id, frame.captured_at, frame.webcam.lng, None, salt_of(seed), recorded)
+        webcam_id = ids[frame.webcam.id]
+        group_id, where = assign(webcam_id, frame.captured_at, frame.webcam.lng, None, salt, recorded)
         recorded[group_id] = where
         snapshots.append(Snapshot(number, webcam_id, frame, group_id, where.split == "test"))
-    return World(seed, tuple(snapshots), tuple(make_raters(NUM_RATERS, seed)))
-
-
-def salt_of(seed: int) -> str:
-    """The salt of a world's splits: other worlds hold out other webcams."""
-    return f"generated-{seed}"
+    return World(seed, salt, tuple(snapshots), tuple(make_raters(NUM_RATERS, seed)))
 
 
 def drawn(world: World, store: FileStore, report: Callable[[int, int], None]) -> World:

@@ -18,9 +18,10 @@ from urllib.parse import urlencode
 
 from db.settings import state_settings
 from ml.demo.raters import make_raters, votes_for
-from ml.demo.sky import Frame, make_frames, make_webcams, render, to_jpeg
+from ml.demo.sky import Frame, make_frames, make_webcams
 from ml.training.recipe import read_recipe_file
 from worker.cli.data import count_lines
+from worker.cli.demo_frames import draw_frames, frame_name, place_and_time, write_labels
 from worker.cli.demo_home import fresh_home
 from worker.cli.demo_server import DemoClient, DemoFailed, demo_client, start_up
 from worker.cli.errors import explain
@@ -85,7 +86,7 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
         frames = make_frames(make_webcams(num_webcams, SEED), num_days + 1, SEED, frames_per_day=1)
         last_day = max(frame.captured_at for frame in frames) - timedelta(days=1)
         today = [frame for frame in frames if frame.captured_at > last_day]
-        _draw_frames(home, frames)
+        draw_frames(home / "frames", frames)
         table = _write_labels(home, [frame for frame in frames if frame not in today])
     port = choose_port("127.0.0.1", None)
     with steps.step(f"Start Postgres, Redis, server, workers and clock on port {port}"):
@@ -99,7 +100,7 @@ def _cycle(home: Path, steps: Steps, num_webcams: int, num_days: int) -> None:
                 again = import_snapshots(table, home / "frames", file_store())
                 console.print(f"   imported once more: {again.imported} new, {again.known} already known")
             tested = _learn(client, steps)
-            _use(client, steps, home, [frame for frame in frames if _frame_name(frame) in tested], today)
+            _use(client, steps, home, [frame for frame in frames if frame_name(frame) in tested], today)
     finally:
         up.terminate()
         up.wait(timeout=60)
@@ -139,8 +140,8 @@ def _use(client: DemoClient, steps: Steps, home: Path, tested: list[Frame], toda
     best = max(range(len(today)), key=lambda number: answers[number]["aiRating"])
     frame = today[best]
     console.print(
-        f"  curl -X POST '{client.address}/v1/score?{urlencode(_place_and_time(frame))}' "
-        f"-H 'Authorization: Bearer ag_...' --data-binary @{_frame_name(frame)}",
+        f"  curl -X POST '{client.address}/v1/score?{urlencode(place_and_time(frame))}' "
+        f"-H 'Authorization: Bearer ag_...' --data-binary @{frame_name(frame)}",
         style="dim",
     )
     print(json.dumps(answers[best], indent=2))
@@ -157,42 +158,12 @@ def _say_scored(which: str, answers: list[Any]) -> None:
     )
 
 
-def _frame_name(frame: Frame) -> str:
-    return f"{frame.webcam.id}_{frame.captured_at:%Y%m%dT%H%M%S}.jpg"
-
-
-def _draw_frames(home: Path, frames: list[Frame]) -> None:
-    (home / "frames").mkdir()
-    for frame in frames:
-        (home / "frames" / _frame_name(frame)).write_bytes(to_jpeg(render(frame)))
-
-
 def _write_labels(home: Path, frames: list[Frame]) -> Path:
-    """Let the raters vote, and write the CSV that an import takes: one row a rating."""
+    """Let the raters vote, and write the CSV that an import takes."""
     raters = make_raters(6, SEED)
     table = home / "generated_labels.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            (
-                "image",
-                "webcam",
-                "phase",
-                "captured_at",
-                "rating",
-                "rater",
-                "title",
-                "lat",
-                "lng",
-                "region",
-                "label_source",
-            )
-        )
-        for index, rater, rating in votes_for(frames, raters, MEAN_VOTES, SEED):
-            frame = frames[index]
-            cam = frame.webcam
-            writer.writerow((_frame_name(frame), cam.id, frame.phase, frame.captured_at.isoformat(), rating, rater,
-                             cam.title, cam.lat, cam.lng, cam.region, "generated"))  # fmt: skip
+    votes = votes_for(frames, raters, MEAN_VOTES, SEED)
+    write_labels(table, ((frames[index], rater, rating) for index, rater, rating in votes))
     console.print(f"   {len(frames)} rated frames; raters: " + ", ".join(
         f"{r.name} (bias {r.bias:+.2f}, noise {r.noise_sd:.2f})" for r in raters
     ))  # fmt: skip
@@ -200,13 +171,8 @@ def _write_labels(home: Path, frames: list[Frame]) -> Path:
 
 
 def _score(client: DemoClient, home: Path, frame: Frame) -> Any:
-    picture = (home / "frames" / _frame_name(frame)).read_bytes()
-    return client.post_picture("/v1/score", _place_and_time(frame), picture)
-
-
-def _place_and_time(frame: Frame) -> dict[str, str]:
-    return {"source": "windy", "webcam": frame.webcam.id, "phase": frame.phase,
-            "captured_at": frame.captured_at.isoformat()}  # fmt: skip
+    picture = (home / "frames" / frame_name(frame)).read_bytes()
+    return client.post_picture("/v1/score", place_and_time(frame), picture)
 
 
 def _show_disagreements(client: DemoClient) -> None:

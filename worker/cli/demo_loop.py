@@ -42,6 +42,13 @@ def demo_loop(
     labels: Annotated[
         int, typer.Option(help="Ratings that each cycle asks for, at most; in both ways as many.", min=1)
     ] = 40,
+    walk: Annotated[
+        bool,
+        typer.Option(
+            "--walk/--no-walk",
+            help="Also walk through a small world with a server, workers and a database of its own. Default: yes.",
+        ),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Show on generated data whether choosing what people are asked is better than drawing it: in both ways as many
@@ -57,6 +64,8 @@ def demo_loop(
     from worker.cli.demo_home import fresh_home
     from worker.cli.output import print_json, remarks
 
+    if walk:
+        _check_no_foreign_services()
     home = fresh_home(directory, "demo-loop")
     remarks.print(
         "Everything below is GENERATED: frames are drawn, raters are simulated. It says what the loop does, not how good "
@@ -65,7 +74,7 @@ def demo_loop(
     asked = ("--webcams", webcams, "--days", days, "--cycles", cycles, "--first", first,
              "--inflow", inflow, "--labels", labels)  # fmt: skip
     worlds = _go_through(home, range(FIRST_SEED, FIRST_SEED + seeds), [str(each) for each in asked])
-    content = summarise(worlds)
+    content = {**summarise(worlds), "walk": _walk(home / "walk") if walk else None}
     write_over(home / RESULT_FILE, (json.dumps(content, indent=2) + "\n").encode())
     write_over(home / PAGE_FILE, loop_page(content).encode())
     if as_json:
@@ -122,6 +131,40 @@ def _world(out: Path, seed: int, asked: list[str], tell: Callable[[int, float], 
     return found
 
 
+def _check_no_foreign_services() -> None:
+    """Refuse to write generated data into services that were named for something else.
+
+    Raises:
+        WrongInput: One is named.
+    """
+    from worker.cli.errors import WrongInput
+
+    if named := [name for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL") if os.environ.get(name)]:
+        raise WrongInput(f"the walk starts services of its own: unset {', '.join(named)}, or give --no-walk")
+
+
+def _walk(home: Path) -> dict[str, Any]:
+    """Walk through one world on private services.
+
+    Raises:
+        NotDone: A step did not do what it must.
+    """
+    from db.settings import state_settings
+    from worker.cli.demo_server import DemoFailed
+    from worker.cli.demo_walk import walk
+    from worker.cli.errors import NotDone
+    from worker.cli.output import remarks
+
+    home.mkdir()
+    os.environ["AFTERGLOW_DATA_DIR"] = str(home / "data")
+    state_settings.cache_clear()
+    remarks.print("walking through one more world with a server, workers and a database:")
+    try:
+        return walk(home)
+    except DemoFailed as error:
+        raise NotDone(f"the walk: {error}") from error
+
+
 def _print(content: dict[str, Any]) -> None:
     from ml.demo.loop_summary import MEASURES
     from worker.cli.output import console, print_table
@@ -154,6 +197,26 @@ def _print(content: dict[str, Any]) -> None:
     console.print(content["verdict"]["sentence"], markup=False, style="bold")
     for said in content["verdict"]["others"]:
         console.print(said, markup=False)
+    if content["walk"] is not None:
+        _print_walk(content["walk"])
+
+
+def _print_walk(found: dict[str, Any]) -> None:
+    from worker.cli.output import console, print_table
+
+    versions = found["versions"]
+    console.print(
+        f"\nThrough server, workers and database, one generated world (seed {found['seed']}): error on all "
+        f"{versions[0]['n']} test rows in {versions[0]['n_groups']} groups, the same in every export"
+    )
+    print_table(
+        ("version", "labels", "review set", "of test rows, left alone", "rated again", "mae", "promoted"),
+        [
+            (row["model_version"], row["labels"], *((row["review_set"] or {}).values() or (None, None)),
+             row["rated_again"], _cell({**row["mae"], "spread": None}), "yes" if row["promoted"] else "no")
+            for row in versions
+        ],
+    )  # fmt: skip
 
 
 def _cell(measured: dict[str, Any]) -> str:

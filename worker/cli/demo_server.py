@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.console import Console
 
 from db.engine import session_scope
 from db.queries import access
@@ -49,8 +50,9 @@ def start_up(home: Path, port: int) -> subprocess.Popen[bytes]:
 class DemoClient:
     """Requests with a key; an answer that is an error fails the demo."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, said_on: Console = console) -> None:
         self._http = http
+        self._said_on = said_on
 
     @property
     def address(self) -> str:
@@ -107,18 +109,18 @@ class DemoClient:
         if job["state"] != "succeeded":
             raise DemoFailed(f"job {job_id} ({job['kind']}) {job['state']}: {job['reason']}")
         worker = next((event["worker"] for event in answer["events"] if event["event"] == "started"), "?")
-        console.print(f"   {job['kind']}: succeeded on {worker}")
+        self._said_on.print(f"   {job['kind']}: succeeded on {worker}")
         return answer
 
 
 @contextmanager
-def demo_client(port: int) -> Iterator[DemoClient]:
-    """A client with a key of the scope `admin`."""
+def demo_client(port: int, said_on: Console = console) -> Iterator[DemoClient]:
+    """A client with a key of the scope `admin`, which says what it waited for."""
     with session_scope() as session:
         _, key = access.add_key(session, name="demo", scopes=["admin"])
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60.0, trust_env=False) as http:
-        yield DemoClient(http)
+        yield DemoClient(http, said_on)
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

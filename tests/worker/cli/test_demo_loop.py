@@ -50,7 +50,7 @@ def test_the_command_shows_the_same_for_the_same_seed(
     loop: dict[str, Any], afterglow: Afterglow, tmp_path: Path
 ) -> None:
     size = [f"--{name}={value}" for name, value in vars(TINY).items()]
-    said = afterglow("demo-loop", "--seeds", "1", *size, "--directory", str(tmp_path / "demo"), "--json")
+    said = afterglow("demo-loop", "--seeds", "1", *size, "--no-walk", "--directory", str(tmp_path / "demo"), "--json")
     assert said.code == 0, said.err
     assert json.loads((tmp_path / "demo" / f"world-{FIRST_SEED}" / "loop.json").read_text()) == loop
     assert said.json == json.loads((tmp_path / "demo" / RESULT_FILE).read_text())
@@ -66,7 +66,17 @@ def test_a_world_with_too_few_frames_is_refused_before_anything_is_drawn(tmp_pat
 
 def test_a_directory_that_no_demo_made_is_left_alone(afterglow: Afterglow, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    said = afterglow("demo-loop", "--directory", str(tmp_path))
+    said = afterglow("demo-loop", "--no-walk", "--directory", str(tmp_path))
     assert said.code == 2
     assert "was not made by a demo" in said.err
     assert [each.name for each in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_walk_writes_into_no_services_that_were_named_for_something_else(
+    afterglow: Afterglow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@db.example/afterglow")
+    said = afterglow("demo-loop", "--directory", str(tmp_path / "demo"))
+    assert said.code == 2
+    assert "unset DATABASE_URL, or give --no-walk" in said.err
+    assert list(tmp_path.iterdir()) == []
