@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.hash_search import close_pairs
+from ml.hash_search import HashIndex, close_pairs
 
 
 def brute_force(hashes, max_distance):
@@ -37,6 +37,26 @@ class TestClosePairs:
         hashes = np.array(values, dtype=np.uint64)
         pairs, distances = close_pairs(hashes, 6)
         assert (list(map(tuple, pairs.tolist())), distances.tolist()) == brute_force(hashes, 6)
+
+    @given(st.integers(0, 2**31), st.integers(1, 12))
+    @settings(max_examples=10, deadline=None)
+    def test_three_parts_find_the_same(self, seed, centres):
+        hashes = clustered(seed, centres, 120 // centres)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ml.hash_search._MANY", 0)
+            pairs, distances = close_pairs(hashes, 8)
+        assert (list(map(tuple, pairs.tolist())), distances.tolist()) == brute_force(hashes, 8)
+
+    @given(st.integers(0, 2**31), st.integers(0, 15))
+    @settings(max_examples=20, deadline=None)
+    def test_what_is_near_some_places_is_near_in_both_directions(self, seed, max_distance):
+        hashes = clustered(seed, 4, 20)
+        pairs, distances = brute_force(hashes, max_distance)
+        asked = np.random.default_rng(seed).permutation(len(hashes))[:30]
+        both = [(*pair, d) for pair, d in zip(pairs, distances, strict=True)]
+        wanted = sorted((one, other, d) for a, b, d in both for one, other in ((a, b), (b, a)) if one in asked)
+        found, distances = HashIndex(hashes, max_distance).near(asked)
+        assert [(*pair, d) for pair, d in zip(found.tolist(), distances.tolist(), strict=True)] == wanted
 
     def test_few_candidates_at_once_find_the_same(self, monkeypatch):
         hashes = clustered(1, 3, 60)
