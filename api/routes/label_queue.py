@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/label-queue", tags=["snapshots"], route_class=Key
 
 @router.post("", response_model=QueueView, summary="Take frames to label")
 def take_frames(body: QueueBody, session: SessionDep, caller: Annotated[Caller, require(Scope.RATE)]) -> dict[str, Any]:
-    """Keep frames for a rater for a quarter of an hour: those that this seat has not judged yet first, in the same order
+    """Keep frames for a rater for five minutes: those that this seat has not judged yet first, in the same order
     as before, then new ones. Nobody else is given them meanwhile. Asking again renews that.
     """
     check_rater(caller, body.rater)

