@@ -4,7 +4,7 @@ VENV := .venv
 API_VENV := .venv-api
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-loop up test test-served test-faults lint bench migrate
+.PHONY: help demo demo-loop up test test-served test-faults test-browser lint bench migrate
 
 help:  ## show these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,8 +33,8 @@ up: $(VENV)/.current  ## run everything on this machine until Ctrl-C
 	@$(BIN)/afterglow up
 
 test: $(VENV)/.current $(API_VENV)/.current  ## all tests on real services, in under ten minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not faults"
-	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults" $(API_AGAIN)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not faults and not browser"
+	$(API_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not faults and not browser" $(API_AGAIN)
 
 # Without torch the question is whether the API works at all; what it says to bad requests has been seen above.
 API_AGAIN := $(addprefix tests/api/test_,system.py score.py examples.py active_models.py training.py)
@@ -44,6 +44,10 @@ test-served: $(VENV)/.current  ## the same on a Postgres and a Redis over TCP; n
 
 test-faults: $(VENV)/.current  ## kill, fill up, cut off: the slow tests of what must survive, in under twenty minutes
 	timeout 1200 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m faults
+
+test-browser: $(VENV)/.current  ## the pages in a real Chromium (found, or Debian's where root may install), in under ten minutes
+	@echo "Chromium: $$($(BIN)/python -m tests.browser.chromium)"
+	timeout 600 $(BIN)/python -m pytest -q -m browser tests/browser
 
 lint: $(VENV)/.current  ## style, types and import rules
 	$(BIN)/ruff check .

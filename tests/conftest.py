@@ -51,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the markers."""
     config.addinivalue_line("markers", "faults: too slow for every run; `make test-faults` runs it")
+    config.addinivalue_line("markers", "browser: needs a Chromium; `make test-browser` runs it")
     config.addinivalue_line("markers", "embedded: about the private services, so senseless on others")
 
 

@@ -9,7 +9,7 @@ const PRESSABLE = "button, a[href], summary";
 let afterFirst = { key: "", until: 0 };
 
 // What a press means, whatever the layout: on some, digits need Shift, and letters are not Latin.
-function keyOf(event) {
+export function keyOf(event) {
   const physical = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
   if (physical && !event.shiftKey) return physical;
   if (event.key.length !== 1) return event.key;

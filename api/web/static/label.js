@@ -26,6 +26,8 @@ function show() {
   if (!item?.isReady) return showNone(item);
   if (part("picture").firstElementChild === item.image) return;
   onScreen = null;
+  part("picture").removeAttribute("data-snapshot-id");
+  part("picture").dataset.state = "painting";
   part("picture").replaceChildren(item.image);
   part("facts").textContent = factsOf(item.frame);
   part("why").textContent = why(item.frame.reason);
