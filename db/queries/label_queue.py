@@ -14,7 +14,6 @@ LEASE_TIME = timedelta(minutes=5)
 """A frame is kept for a rater so long after the last time that the rater's page asked."""
 MANY = 10_000
 """Frames that wait are counted up to this."""
-_TRIES = 3
 _DRAWN_AT_ONCE = 64
 """Numbers that are drawn to find a few snapshots at random; enough where not nearly all are labelled."""
 
@@ -70,11 +69,10 @@ def lease_frames(session: Session, desk: Desk, *, count: int, band: tuple[float,
     """
     _extend(session, desk)
     held = _held(session, desk)
-    for _ in range(_TRIES):
-        if len(held) >= count:
-            break
-        if not _add_leases(session, desk, count - len(held), band):
-            break
+    if len(held) < count:
+        # One after the other, or two who choose the same at once would both come away with less than they asked for.
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtext('label_leases'))"))
+        _add_leases(session, desk, count - len(held), band)
         held = _held(session, desk)
     return held[:count]
 
@@ -137,8 +135,8 @@ def _held(session: Session, desk: Desk) -> list[QueuedFrame]:
     return [QueuedFrame(**row) for row in rows.mappings()]
 
 
-def _add_leases(session: Session, desk: Desk, count: int, band: tuple[float, float]) -> int:
-    """Lease up to `count` new frames; how many. Another desk may win some of those that were found."""
+def _add_leases(session: Session, desk: Desk, count: int, band: tuple[float, float]) -> None:
+    """Lease up to `count` new frames."""
     chosen: dict[int, str] = {}
     for share in ((count + 1) // 2, count):
         for reason, find in _WAYS.items():
@@ -148,8 +146,7 @@ def _add_leases(session: Session, desk: Desk, count: int, band: tuple[float, flo
                 found = find(session, desk, limit + len(chosen), band)
                 fresh = [snapshot_id for snapshot_id in found if snapshot_id not in chosen][:limit]
                 chosen |= dict.fromkeys(fresh, reason)
-    # In order of id, so that two desks that want the same never wait for each other in a circle.
-    won = session.execute(
+    session.execute(
         text(
             """
             INSERT INTO label_leases (snapshot_id, rater, seat, reason, expires_at)
@@ -160,12 +157,10 @@ def _add_leases(session: Session, desk: Desk, count: int, band: tuple[float, flo
                 SET rater = excluded.rater, seat = excluded.seat, reason = excluded.reason, leased_at = now(),
                     expires_at = excluded.expires_at
                 WHERE label_leases.expires_at <= now()
-            RETURNING snapshot_id
             """
         ),
         {**desk.given, "time": LEASE_TIME, "ids": sorted(chosen), "reasons": [chosen[each] for each in sorted(chosen)]},
     )
-    return len(won.all())
 
 
 def _find_unsure(session: Session, desk: Desk, limit: int, band: tuple[float, float]) -> list[int]:
