@@ -1,7 +1,7 @@
 """The verb `train`: a manifest and a recipe in, a run's directory out.
 
     python -m ml.train --kind K --manifest manifest_full.csv --recipe recipe.json --store URL --cache DIR --out RUN_DIR
-        [--ratings FILE] [--resume DIR --attempt NAME --checkpoint-s SECONDS]
+        [--ratings FILE] [--readers N] [--resume DIR --attempt NAME --checkpoint-s SECONDS]
 
 Writes weights.safetensors, epochs.jsonl, oof.csv (when evaluated by K-fold) and, last, training.json. With `--resume`
 it goes on from the checkpoints in that directory, keeps its own there, and ends with the weights of a training that
@@ -49,7 +49,7 @@ from ml.training.label_noise import LABELS_FILE, with_label_noise, write_labels
 from ml.training.learner import Fit, Learner
 from ml.training.loop import fit, make_deterministic
 from ml.training.outoffold import Calibrated, OutOfFold, calibrate, predict_out_of_fold, write_out_of_fold
-from ml.training.recipe import Recipe, RecipeError, make_recipe
+from ml.training.recipe import MAX_THREADS, Recipe, RecipeError, read_resolved_recipe
 from ml.training.surroundings import surroundings
 from ml.training.threshold import choose_threshold
 
@@ -65,6 +65,7 @@ def train(
     attempt: str = FIRST_ATTEMPT,
     checkpoint_s: float = SECONDS_BETWEEN_CHECKPOINTS,
     ratings: Path | None = None,
+    readers: int | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate, and evaluate out of fold where the test split is too small; returns training.json's content.
 
@@ -79,10 +80,15 @@ def train(
         attempt: which attempt at the run this is, for the log of epochs.
         checkpoint_s: seconds between two checkpoints at least; 0 for one after every epoch.
         ratings: CSV of the raw verdicts behind the labels; without it the noise of the labels is unknown.
+        readers: images that are read at once, 0 for one after the other in this thread; by default the recipe's threads.
+            It changes nothing but the time, so no recipe names it.
     """
     started = time.monotonic()
     kind = judgement(kind_name)
-    recipe = _read_recipe(recipe_path, kind)
+    recipe = read_resolved_recipe(recipe_path)
+    if recipe.head not in kind.heads:
+        raise RecipeError(f"head: the kind {kind.name!r} has no head {recipe.head!r}; it has {', '.join(kind.heads)}")
+    readers = recipe.threads if readers is None else readers
     rows = read_manifest(manifest)
     plain = load_items(rows, kind, recipe.head)
     votes = None if ratings is None else read_ratings(ratings)
@@ -102,10 +108,11 @@ def train(
         emit({"event": "downloaded", "file": str(downloaded_file(recipe.backbone)), "sha256": backbone.source.sha256})
     progress = Progress()
     needed = np.arange(len(items)) if method == "kfold" else pool
-    items, joined = with_fold_groups(items, rows, needed, FileStore(store), cache, recipe.threads)
+    items, joined = with_fold_groups(items, rows, needed, FileStore(store), cache, readers)
     notes = [*_notes(backbone, recipe), label_noise["sentence"], *([joined] if joined else [])]
     reading = 0.6 if recipe.trainable == "head" else 0.1
-    inputs = _inputs(items, needed, recipe, backbone, FileStore(store), cache, progress.part(0.0, reading))
+    reader = ImageReader(FileStore(store), recipe.image_size, readers=readers)
+    inputs = _inputs(items, needed, recipe, backbone, reader, cache, progress.part(0.0, reading))
     scale = kind.scale
     if recipe.scale_low is not None and recipe.scale_high is not None:
         scale = Scale(recipe.scale_low, recipe.scale_high)
@@ -161,19 +168,6 @@ def evaluation_method(items: Items, recipe: Recipe) -> str:
     return "kfold" if too_small else "test"
 
 
-def _read_recipe(path: Path, kind: Judgement) -> Recipe:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} must hold one JSON object of recipe keys")
-    recipe = make_recipe(content)
-    if recipe.head not in kind.heads:
-        raise RecipeError(f"head: the kind {kind.name!r} has no head {recipe.head!r}; it has {', '.join(kind.heads)}")
-    return recipe
-
-
 def _identity(
     kind: Judgement, recipe: Recipe, scale: Scale, manifest: str, ratings: str | None, backbone: LoadedBackbone
 ) -> str:
@@ -206,13 +200,12 @@ def _inputs(
     needed: np.ndarray,
     recipe: Recipe,
     backbone: LoadedBackbone,
-    store: FileStore,
+    reader: ImageReader,
     cache: Path,
     progress: Progress,
 ) -> Inputs:
-    reader = ImageReader(store, recipe.image_size)
     if recipe.trainable != "head":
-        images = ImageInputs(reader, items.image_sha256, recipe.crop, recipe.flip, recipe.color_jitter, recipe.threads)
+        images = ImageInputs(reader, items.image_sha256, recipe.crop, recipe.flip, recipe.color_jitter)
         images.load(needed, progress)
         return images
     hashes = [items.image_sha256[row] for row in needed]
@@ -245,7 +238,7 @@ def _fit_all(
         notes.append(f"there are no validation rows, so training went on for a fixed number of epochs, {epochs}")
     last = progress.part(final_share, 1.0)
     fitted = fit(learner, train_rows, val_rows, last.part(0.0, 0.6), epochs=epochs)
-    calibrated = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True)
+    calibrated = calibrate(learner, fitted, pool, val_rows, last.part(0.6, 1.0), retrain=True, known=oof)
     if not calibrated.calibration.fitted_on:
         notes.append("there are too few groups to fit a calibration out of fold; scores are not calibrated")
     elif calibrated.calibration.good_missing:
@@ -274,6 +267,12 @@ def _recipe_facts(kind: Judgement, recipe: Recipe, scale: Scale) -> dict[str, An
     }
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX_THREADS}")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and train; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ml.train", description="Train a model on a manifest.")
@@ -288,10 +287,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint-s", type=float, default=SECONDS_BETWEEN_CHECKPOINTS,
                         help="seconds between two checkpoints at least; 0 for one after every epoch")  # fmt: skip
     parser.add_argument("--ratings", type=Path, help="CSV snapshot_id, rater, rating, verdict, label_source")
+    parser.add_argument("--readers", type=_count, metavar="N",
+                        help="images read at once, 0 for one after the other; by default the recipe's threads")  # fmt: skip
     given = parser.parse_args(arguments)
     return run_verb(
         lambda: train(given.kind, given.manifest, given.recipe, given.store, given.cache, given.out,
-                      given.resume, given.attempt, given.checkpoint_s, given.ratings)
+                      given.resume, given.attempt, given.checkpoint_s, given.ratings, given.readers)
     )  # fmt: skip
 
 

@@ -8,11 +8,33 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 _AHEAD = 64
+T = TypeVar("T")
+
+
+def read_ahead(read: Callable[[str], T], hashes: Sequence[str], readers: int, ahead: int = _AHEAD) -> Iterator[T]:
+    """What `read` says of each image, in order; whatever `readers`, the same.
+
+    Args:
+        read: from an image's sha256 to what is wanted of it.
+        hashes: the images, by sha256.
+        readers: images that are read at once, in threads; 0 reads one after the other, in the caller's thread.
+        ahead: images that may be read before the first of them is taken.
+
+    Raises:
+        Exception: Whatever `read` raises, at the place of its image.
+    """
+    if readers == 0:
+        yield from map(read, hashes)
+        return
+    with ThreadPoolExecutor(readers) as pool:
+        for start in range(0, len(hashes), ahead):
+            yield from pool.map(read, hashes[start : start + ahead])
 
 
 def cached_arrays(
@@ -31,7 +53,7 @@ def cached_arrays(
         folder: of the cache, which names everything that the arrays depend on apart from the image; None keeps nothing.
         shape: of one array.
         dtype: of one array.
-        threads: that compute, a little ahead.
+        threads: that compute, a little ahead; 0 for the caller's.
 
     Raises:
         Exception: Whatever `compute` raises, at the place of its image.
@@ -46,9 +68,7 @@ def cached_arrays(
             write_array(folder, sha256, values)
         return values
 
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(hashes), _AHEAD):
-            yield from pool.map(one, hashes[start : start + _AHEAD])
+    yield from read_ahead(one, hashes, threads)
 
 
 def read_array(folder: Path, sha256: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray | None:

@@ -64,7 +64,7 @@ def fingerprints_of(
         hashes: the images, by sha256; one may occur several times.
         cache: directory of all cached features; None computes every time.
         progress: called with the number of images done and that of all.
-        threads: that decode.
+        threads: that decode; 0 for the caller's.
 
     Raises:
         ImageError: One of them is not an image that we take; and whatever `read_image` raises.

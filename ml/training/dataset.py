@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 
 from ml.events import Progress
 from ml.features.backbones import LoadedBackbone
-from ml.images.cached_arrays import read_array, write_array
+from ml.images.cached_arrays import read_ahead, read_array, write_array
 from ml.images.decode import PREPROCESSING_VERSION, ImageError, Pixels, to_model_input
 from ml.images.store import FileStore, StoreError
 from ml.judgements.base import Judgement
@@ -122,12 +121,15 @@ class ImageReader:
         image_size: int,
         version: int = PREPROCESSING_VERSION,
         owners: Mapping[str, int] | None = None,
+        readers: int = 2,
     ) -> None:
         self.store = store
         self.image_size = image_size
         self.version = version
         self.owners = owners or {}
         """Image sha256 -> snapshot, to say whose image cannot be used."""
+        self.readers = readers
+        """Images that are read at once; 0 for one after the other in the caller's thread."""
 
     def read(self, sha256: str) -> Pixels:
         """Pixels of one image, uint8 (H, W, 3).
@@ -142,22 +144,19 @@ class ImageReader:
             which = "an image of the manifest" if owner is None else f"the image of snapshot {owner}"
             raise ManifestError(f"{which} cannot be used: {error}; export the dataset again") from error
 
-    def read_many(self, hashes: Sequence[str], threads: int) -> Iterator[Pixels]:
-        """Pixels in order, decoded a little ahead in threads."""
-        ahead = 4 * FEATURE_BATCH
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(hashes), ahead):
-                yield from pool.map(self.read, hashes[start : start + ahead])
+    def read_many(self, hashes: Sequence[str]) -> Iterator[Pixels]:
+        """Pixels in order, decoded a little ahead by its readers."""
+        return read_ahead(self.read, hashes, self.readers, 4 * FEATURE_BATCH)
 
 
 class ImageInputs:
     """Images as float32 `(N, H, W, 3)` in 0..255, cropped, mirrored and jittered at random when training."""
 
     def __init__(
-        self, reader: ImageReader, hashes: Sequence[str], crop: float, flip: bool, color_jitter: float, threads: int
+        self, reader: ImageReader, hashes: Sequence[str], crop: float, flip: bool, color_jitter: float
     ) -> None:
         self.reader, self.hashes = reader, hashes
-        self.crop, self.flip, self.color_jitter, self.threads = crop, flip, color_jitter, threads
+        self.crop, self.flip, self.color_jitter = crop, flip, color_jitter
         self._pixels: Pixels | None = None
 
     def load(self, rows: np.ndarray, progress: Progress) -> None:
@@ -166,7 +165,7 @@ class ImageInputs:
         if len(self.hashes) * size * size * 3 > MAX_PIXELS_IN_MEMORY:
             return
         self._pixels = np.zeros((len(self.hashes), size, size, 3), dtype=np.uint8)
-        images = self.reader.read_many([self.hashes[row] for row in rows], self.threads)
+        images = self.reader.read_many([self.hashes[row] for row in rows])
         for done, (row, pixels) in enumerate(zip(rows, images, strict=True), start=1):
             self._pixels[row] = pixels
             progress.report(done / len(rows), f"image {done}/{len(rows)} read")
@@ -176,7 +175,7 @@ class ImageInputs:
         if self._pixels is not None:
             pixels = self._pixels[rows]
         else:
-            pixels = np.stack(list(self.reader.read_many([self.hashes[row] for row in rows], self.threads)))
+            pixels = np.stack(list(self.reader.read_many([self.hashes[row] for row in rows])))
         images = torch.from_numpy(pixels).float()
         return images if generator is None else augment(images, self.crop, self.flip, self.color_jitter, generator)
 
@@ -245,7 +244,7 @@ def cached_features(
         for sha256 in set(hashes)
     }
     missing = [sha256 for sha256 in dict.fromkeys(hashes) if found[sha256] is None]
-    images = reader.read_many(missing, threads)
+    images = reader.read_many(missing)
     size = reader.image_size
     for start in range(0, len(missing), FEATURE_BATCH):
         part = missing[start : start + FEATURE_BATCH]

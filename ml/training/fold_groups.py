@@ -32,7 +32,7 @@ def with_fold_groups(
         needed: indices of the items that may be in folds, int64 (M,); others are not looked at.
         store: where images are.
         cache: directory of cached fingerprints.
-        threads: that decode.
+        threads: that decode; 0 for the caller's.
 
     Raises:
         ManifestError: An image is missing or cannot be decoded.

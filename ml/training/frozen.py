@@ -46,7 +46,7 @@ def frozen_features(
     owners = {str(row.image_sha256): row.snapshot_id for row in rows}
     make_deterministic(recipe.seed, recipe.threads)
     backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
-    reader = ImageReader(store, recipe.image_size, owners=owners)
+    reader = ImageReader(store, recipe.image_size, owners=owners, readers=recipe.threads)
     found = cached_features(backbone, reader, list(owners), cache, recipe.threads, progress).numpy()
     return dict(zip(owners, found, strict=True))
 

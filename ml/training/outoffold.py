@@ -117,6 +117,7 @@ def calibrate(
     progress: Progress,
     retrain: bool,
     name: str = "",
+    known: OutOfFold | None = None,
 ) -> Calibrated:
     """Fit the calibration on rows that the model was not trained on, to the plain labels, unweighted.
 
@@ -128,16 +129,20 @@ def calibrate(
         learner: rows, inputs and recipe.
         fitted: the model to calibrate.
         rows: all rows of its training, those of `val_rows` included.
-        val_rows: rows that only chose its epoch; they serve when there are at least 30.
+        val_rows: rows that only chose its epoch; where nothing is known out of fold, they serve when there are at least 30.
         progress: of the trainings this may need.
         retrain: where `val_rows` are too few, train once a fold on `rows` and use the out-of-fold outputs.
         name: what this is for, said before each message.
+        known: what an evaluation by K-fold said of all `rows`, in their order, and of others, which are left out: no test
+            row is a point of the curve, though the models of its folds learned from some.
 
     Returns:
         The calibration, with the rows it was fitted on; the identity where there are none.
     """
     head, method = learner.recipe.head, learner.recipe.calibration
-    if len(val_rows) >= MIN_CALIBRATION_ROWS:
+    if known is not None:
+        outputs, used, fitted_on = known.outputs[np.searchsorted(known.rows, rows)], rows, "oof"
+    elif len(val_rows) >= MIN_CALIBRATION_ROWS:
         outputs, used, fitted_on = learner.predict(fitted.model, val_rows), val_rows, "val"
     elif retrain and len({learner.items.fold_groups[row] for row in rows}) >= 2:
         found = predict_out_of_fold(learner, rows, progress, calibrated=False, name=f"{name}calibration ")

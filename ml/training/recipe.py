@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ml.splits import ENOUGH_GROUPS, ENOUGH_ROWS
 
 MAX_RECIPE_BYTES = 1 << 20
+MAX_THREADS = 256
 HANDMADE, HANDMADE_SIZE_PX = "handmade", 128
 """The backbone that has no weights, and the one size its features are defined at."""
 
@@ -94,7 +96,7 @@ class Recipe(BaseModel):
     """Rating at `raw_score` 0; empty: the kind's default."""
     scale_high: float | None = None
     """Rating at `raw_score` 1; empty: the kind's default."""
-    threads: int = Field(2, ge=1, le=256)
+    threads: int = Field(2, ge=1, le=MAX_THREADS)
     """CPU threads. Recorded, since another number gives slightly other weights."""
 
     @model_validator(mode="before")
@@ -219,6 +221,21 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not readable: it is not UTF-8 text ({error.reason})") from error
     return read_recipe_text(text, str(path))
+
+
+def read_resolved_recipe(path: Path) -> Recipe:
+    """Read the JSON of a recipe's keys, as a run is given it.
+
+    Raises:
+        RecipeError: The file cannot be read, is no JSON object, or holds an unknown key or a value out of range.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold one JSON object of recipe keys")
+    return make_recipe(content)
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ml.judgements.base import JudgementError
-from ml.train import train
-from ml.training.dataset import ImageReader
+from ml.train import main, train
 from tests.ml.tiny_training import make_dataset, run_train, train_in_process, write_recipe
 
 
@@ -71,13 +70,23 @@ class TestFrozen:
 
 
 class TestSameWeights:
-    def test_however_many_images_are_read_at_once_the_weights_are_the_same(self, tiny_dataset, tmp_path, monkeypatch):
+    def test_however_many_images_are_read_at_once_fresh_processes_end_with_the_same_weights(
+        self, tiny_dataset, tmp_path
+    ):
         keys = {"trainable": "last_block", "evaluation": "test", "epochs": 2, "folds": 2}
-        hashes = []
-        for num_readers in (0, 2):
-            monkeypatch.setattr(ImageReader, "read_many", _reading_in(num_readers))
-            hashes.append(train_in_process(tiny_dataset, tmp_path / str(num_readers), **keys)["weights_sha256"])
-        assert hashes[0] == hashes[1]
+        runs = []
+        for readers in (0, 2):
+            run = tmp_path / str(readers)
+            status, events = run_train(tiny_dataset, run, tmp_path / f"cache-{readers}", readers, **keys)
+            assert status == 0, events
+            runs.append(facts_of(run))
+        assert runs[0]["weights_sha256"] == runs[1]["weights_sha256"]
+        assert runs[0]["recipe"] == runs[1]["recipe"]
+
+    def test_a_number_of_readers_that_is_none_is_refused_in_plain_words(self, capsys):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--readers", "-1"])
+        assert "'-1' is not a whole number from 0 to 256" in capsys.readouterr().err
 
     def test_what_decides_the_last_digits_is_recorded(self, trained):
         facts = facts_of(trained.directory)
@@ -88,11 +97,17 @@ class TestSameWeights:
         assert len(facts["code"]["source_sha256"]) == 64
 
 
-READ_MANY = ImageReader.read_many
+class TestHeldOut:
+    """What calibration and threshold are fitted on, with as many validation rows as would do."""
 
-
-def _reading_in(num_threads):
-    return lambda self, hashes, _: READ_MANY(self, hashes, num_threads) if num_threads else map(self.read, hashes)
+    @pytest.mark.parametrize(("evaluation", "which", "n"), [("kfold", "oof", 128), ("test", "val", 32)])
+    def test_it_is_train_and_val_out_of_fold_where_that_is_known_else_val(self, tmp_path, evaluation, which, n):
+        many = make_dataset(tmp_path, n=160)
+        facts = train_in_process(many, tmp_path / "run", evaluation=evaluation, threshold="precision_target")
+        assert facts["counts"] == {"train": 96, "val": 32, "test": 32}
+        assert (facts["calibration"]["fitted_on"], facts["calibration"]["n"]) == (which, n)
+        chosen_on = facts["threshold_policy"]["fitted_on"]
+        assert (chosen_on["rows"], chosen_on["n"]) == (which, n)
 
 
 class TestOtherWays:

@@ -101,12 +101,14 @@ def train_in_process(
     return train("rating", dataset.manifest, recipe, dataset.store, cache, out, resume, attempt, 0.0)
 
 
-def run_train(dataset: TinyDataset, out: Path, cache: Path, **keys: Any) -> tuple[int, list[dict[str, Any]]]:
+def run_train(
+    dataset: TinyDataset, out: Path, cache: Path, readers: int | None = None, **keys: Any
+) -> tuple[int, list[dict[str, Any]]]:
     """Train in a fresh process."""
     recipe = write_recipe(out.with_name(out.name + ".json"), **keys)
     return run_module(
         "ml.train", "--kind", "rating", "--manifest", dataset.manifest, "--recipe", recipe, "--store", dataset.store,
-        "--cache", cache, "--out", out,
+        "--cache", cache, "--out", out, *([] if readers is None else ["--readers", readers]),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ml.training.dataset import FeatureInputs, load_items
 from ml.training.label_noise import with_label_noise
 from ml.training.learner import Learner
 from ml.training.loop import fit
-from ml.training.outoffold import calibrate
+from ml.training.outoffold import OutOfFold, calibrate
 from ml.training.recipe import Recipe
 from ml.training.threshold import choose_threshold
 from tests.ml.training.test_label_noise import world
@@ -69,3 +69,15 @@ def test_the_threshold_is_chosen_on_the_labels_that_reports_count(noisy):
     passed = learner.named(calibrated.outputs, calibrated.calibration)[policy["on"]] >= policy["threshold"]
     assert policy["kind"] == "precision_target"
     assert policy["achieved"]["precision"]["value"] == pytest.approx(good[val][passed].mean())
+
+
+def test_what_is_known_out_of_fold_is_calibrated_on_and_no_test_row_is(noisy):
+    learner, fitted, *_ = noisy
+    items = learner.items
+    everything, pool = np.arange(len(items)), items.rows("train", "val")
+    known = OutOfFold(everything, everything % 2, items.encoded.astype(np.float64), np.full(len(items), np.nan))
+    known.outputs[items.rows("test")] = np.nan  # would spoil the curve
+    found = calibrate(learner, fitted, pool, items.rows("val"), Progress(), retrain=True, known=known)
+    assert (found.calibration.fitted_on, found.calibration.good.fitted_on) == ("oof", "oof")
+    assert found.rows.tolist() == pool.tolist()
+    assert found.outputs.tolist() == items.encoded[pool].tolist()
