@@ -2,7 +2,7 @@
 
     python -m ml.evaluate --bundle BUNDLE_DIR --manifest manifest_full.csv --store URL --out REPORT_DIR
         [--run RUN_DIR] [--active BUNDLE_DIR] [--webcams FILE] [--ratings FILE] [--dataset FILE] [--cache DIR]
-        [--recipe FILE]
+        [--recipe FILE] [--cycle FILE]
 
 Method `test`: the bundle, exactly as it would be served, on the test rows. Method `kfold` (the run says which): the
 run's out-of-fold scores of all rows, and the bundle on what test rows there are. Beside it stand baselines fitted on
@@ -37,7 +37,7 @@ from ml.manifest import ManifestError, ManifestRow, manifest_sha256, read_manife
 from ml.noise import Ratings, read_ratings
 from ml.noise_report import Judged, noise_content, noise_sentence
 from ml.report_content import parts_of, report_content
-from ml.report_files import PREDICTIONS_FILE, complete, read_dataset, write_report
+from ml.report_files import PREDICTIONS_FILE, complete, read_cycle, read_dataset, write_report
 from ml.scored_rows import (
     KFOLD,
     TEST,
@@ -112,6 +112,7 @@ def evaluate(
     cache: Path | None = None,
     dataset: Path | None = None,
     recipe: Path | None = None,
+    cycle: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle and write its report; returns the headline as the verb's result.
 
@@ -129,6 +130,7 @@ def evaluate(
         dataset: JSON file with `id` and `as_of` of the dataset; without it the data card does not name one.
         recipe: JSON of the run's recipe; without it the model counts as the most complex, and no baseline is fitted on
             the features of its network.
+        cycle: JSON of what an evaluation cycle knows beside these rows; without it the report is of no cycle.
 
     Raises:
         ManifestError: There are no rows to evaluate on, an image is missing, or the run's files do not fit.
@@ -147,6 +149,7 @@ def evaluate(
     parts = parts_of(scored.tested, scored.folded)
     content, suspects = _content(material, scored, parts, notes)
     content |= {"manifest_sha256": manifest_sha256(full), "bundle_sha256": bundle_sha256(bundle)}
+    content["cycle"] = read_cycle(cycle)
     complete(content, scorer, parts[content["headline"]], full, material.votes, material.webcams, run, known_as)
     _write(out, material, scored, parts, content, suspects)
     return _result(content)
@@ -270,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", type=Path, help="JSON file with id and as_of of the dataset")
     parser.add_argument("--cache", type=Path, help="directory of cached features")
     parser.add_argument("--recipe", type=Path, help="JSON file of the recipe that the model was trained by")
+    parser.add_argument("--cycle", type=Path, help="JSON file of what the evaluation cycle knows beside these rows")
     parser.add_argument("--replicates", type=int, default=reports.REPLICATES, help="bootstrap replicates")
     given = parser.parse_args(arguments)
     return run_verb(
@@ -286,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.cache,
             given.dataset,
             given.recipe,
+            given.cycle,
         )
     )
 

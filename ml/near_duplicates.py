@@ -134,6 +134,16 @@ def near_split(rows: Sequence[ManifestRow], twins: Iterable[Twins], sources: Seq
     return sorted(near)
 
 
+def near_others(rows: Sequence[Taken], others: Sequence[Taken], prints: Fingerprints) -> list[int]:
+    """Places of the rows that have a near-duplicate among `others`; `prints` are those of the rows, then of the others."""
+    near: set[int] = set()
+    for each in find_near_duplicates([*rows, *others], prints).twins:
+        for these, those in ((each.first, each.second), (each.second, each.first)):
+            if max(those) >= len(rows):
+                near.update(at for at in these if at < len(rows))
+    return sorted(near)
+
+
 def near_elsewhere(parts: Sequence[object], twins: Iterable[Twins]) -> list[int]:
     """Places of rows that have a near-duplicate in another part; `parts` says, N in all, which part each row is in."""
     near: set[int] = set()

@@ -43,6 +43,21 @@ def read_dataset(path: Path | None) -> dict[str, Any] | None:
         raise ManifestError(f"{path} does not say which dataset this is: {error!r}") from error
 
 
+def read_cycle(path: Path | None) -> dict[str, Any] | None:
+    """What an evaluation cycle knows beside the rows: a JSON object with `role` and `versions`; None without a path.
+
+    Raises:
+        ManifestError: The file is missing or is no such object.
+    """
+    if path is None:
+        return None
+    try:
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        return {**content, "role": str(content["role"]), "versions": dict(content["versions"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} does not say which cycle this is: {error!r}") from error
+
+
 def complete(
     content: dict[str, Any],
     scorer: Scorer,

@@ -53,6 +53,7 @@ STAGES = {
     "train": "worker.stages.train:run",
     "export_onnx": "worker.stages.export_onnx:run",
     "evaluate": "worker.stages.evaluate:run",
+    "evaluate_cycle": "worker.stages.evaluate_cycle:run",
     "register": "worker.stages.register:run",
     "reproduce": "worker.stages.reproduce:run",
     "retain": "worker.stages.retain:run",

@@ -21,6 +21,7 @@ QUEUES = {
     "train": "train",
     "export_onnx": "train",
     "evaluate": "train",
+    "evaluate_cycle": "train",
     "register": "train",
     "reproduce": "train",
     "retain": "default",

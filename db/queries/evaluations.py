@@ -8,8 +8,9 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from db.errors import NotFound
+from db.queries import models
 from db.queries.paging import page_rows
-from db.tables import Evaluation, EvaluationCycle
+from db.tables import Evaluation, EvaluationCycle, ModelActivation, ModelVersion
 
 
 def add_evaluation(session: Session, **facts: Any) -> Evaluation:
@@ -28,6 +29,54 @@ def add_cycle(session: Session, **facts: Any) -> EvaluationCycle:
     return row
 
 
+def cycle_versions(session: Session, kind: str) -> dict[str, ModelVersion]:
+    """Role -> version that a cycle of now is about: `active`, and `previous` and `candidate` where there are any.
+
+    The previous one is what served last before the active one; the candidate is the newest version that never served, and
+    newer than the active one: an older one had its chance. Empty where nothing serves.
+    """
+    active = models.active_version(session, kind)
+    if active is None:
+        return {}
+    served = [row.model_version for row in models.activations(session, kind)]
+    found = {"active": active}
+    if before := next((name for name in served if name != active.model_version), None):
+        found["previous"] = models.get_version(session, before)
+    newer = (
+        select(ModelVersion)
+        .where(col(ModelVersion.kind) == kind, col(ModelVersion.id) > active.id)
+        .where(col(ModelVersion.model_version).not_in(select(ModelActivation.model_version)))
+        .order_by(col(ModelVersion.id).desc())
+        .limit(1)
+    )
+    if (candidate := session.exec(newer).first()) is not None:
+        found["candidate"] = candidate
+    return found
+
+
+def find_cycle(session: Session, job_id: int) -> EvaluationCycle | None:
+    """The cycle that this job made, once it has ended well."""
+    return session.exec(select(EvaluationCycle).where(col(EvaluationCycle.job_id) == job_id)).one_or_none()
+
+
+def get_cycle(session: Session, cycle_id: int) -> EvaluationCycle:
+    """The cycle of this id, or NotFound."""
+    row = session.get(EvaluationCycle, cycle_id)
+    if row is None:
+        raise NotFound(what="evaluation cycle", key=cycle_id)
+    return row
+
+
+def list_cycles(
+    session: Session, *, kind: str | None = None, cursor: int | None = None, limit: int = 50
+) -> Sequence[EvaluationCycle]:
+    """Cycles, newest first, from beyond the row `cursor`."""
+    query = select(EvaluationCycle)
+    if kind is not None:
+        query = query.where(col(EvaluationCycle.kind) == kind)
+    return page_rows(session, query, col(EvaluationCycle.id), cursor=cursor, limit=limit, newest_first=True)
+
+
 def latest_evaluation(session: Session, model_version: str) -> Evaluation | None:
     """The newest report of a version, if any."""
     return session.exec(
@@ -39,10 +88,23 @@ def latest_evaluation(session: Session, model_version: str) -> Evaluation | None
 
 
 def list_evaluations(
-    session: Session, model_version: str, *, cursor: int | None = None, limit: int = 50
+    session: Session,
+    model_version: str | None = None,
+    *,
+    kind: str | None = None,
+    cycle_id: int | None = None,
+    role: str | None = None,
+    cursor: int | None = None,
+    limit: int = 50,
 ) -> Sequence[Evaluation]:
-    """The reports of a version, newest first, from beyond the row `cursor`."""
-    query = select(Evaluation).where(col(Evaluation.model_version) == model_version)
+    """Reports (of a version, a kind, a cycle, a role), newest first, from beyond the row `cursor`."""
+    query = select(Evaluation)
+    for column, wanted in (
+        (Evaluation.model_version, model_version), (Evaluation.kind, kind),
+        (Evaluation.cycle_id, cycle_id), (Evaluation.role, role),
+    ):  # fmt: skip
+        if wanted is not None:
+            query = query.where(col(column) == wanted)
     return page_rows(session, query, col(Evaluation.id), cursor=cursor, limit=limit, newest_first=True)
 
 

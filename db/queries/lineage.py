@@ -85,6 +85,33 @@ class RunUse:
         return self.rows / self.num_rows
 
 
+@dataclass(frozen=True)
+class LearnedFrame:
+    """A frame that some run was trained or validated on."""
+
+    snapshot_id: int
+    webcam_id: int
+    captured_at: datetime
+    image_sha256: str
+    """Of the image that it was then."""
+
+
+def learned_frames(session: Session, run_ids: Collection[int]) -> list[LearnedFrame]:
+    """The frames of these runs' train and val rows, each image of a snapshot once, in order of snapshot."""
+    rows = session.execute(
+        text(
+            """
+            SELECT DISTINCT label.snapshot_id, snapshot.webcam_id, snapshot.captured_at, label.image_sha256
+            FROM model_training_snapshot_labels label JOIN webcam_snapshots snapshot ON snapshot.id = label.snapshot_id
+            WHERE label.training_run_id = ANY(:runs) AND label.split <> 'test'
+            ORDER BY label.snapshot_id, label.image_sha256
+            """
+        ),
+        {"runs": list(run_ids)},
+    )
+    return [LearnedFrame(*row) for row in rows]
+
+
 def run_rows(
     session: Session,
     run_id: int,

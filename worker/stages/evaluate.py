@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
 from db.engine import session_scope
 from db.queries import evaluations, labels, models, webcams
 from db.tables import ModelTrainingRun, ModelVersion
-from ml.export_dataset import Gates, drop_images, with_hashes
+from ml.images.decode import sha256_of
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow, manifest_bytes, manifest_sha256
-from worker.jobs import Finish, JobContext, JobFailed
+from worker.jobs import Finish, JobContext
 from worker.places import feature_cache, file_store, report_key, work_directory
 from worker.ratings_file import ratings_bytes
 from worker.retraining import submit_gate
-from worker.stages.cache_images import cache_images
-from worker.stages.export_dataset import export_now
+from worker.stages.fresh_rows import fresh_rows
 from worker.stages.train import resolve_weights, run_manifest
 from worker.training_process import run_verb
-from worker.verified import dataset_rows, fetch_bundle, fetch_run
+from worker.verified import fetch_bundle, fetch_run
 
 
 def run(context: JobContext) -> Finish:
@@ -34,49 +36,96 @@ def run(context: JobContext) -> Finish:
         version = models.get_version(session, name)
         training = models.get_run(session, version.training_run_id)
         active = models.active_version(session, version.kind)
-    if active is not None and active.model_version == name:
-        active = None
-    directory = work_directory(context.claim.job_id, context.claim.attempt)
     fresh = bool(context.params.get("fresh")) or training.manifest_sha256 is None
     if fresh:
-        rows, dataset_id = _fresh_rows(context, store, version, training)
+        found = fresh_rows(context, store, [version])
+        rows, dataset_id = found.rows, found.dataset_id
     else:
         rows, dataset_id = run_manifest(store, training), training.dataset_id
-    manifest = directory / "manifest_full.csv"
-    manifest.write_bytes(manifest_bytes(rows))
-    _write_webcams(directory / "webcams.csv", rows)
-    _write_ratings(directory / "ratings.csv", rows, dataset_id)
-    _write_dataset(directory / "dataset.json", dataset_id)
-    out = directory / "report"
-    out.mkdir(exist_ok=True)
-    run_verb(
-        context,
-        "ml.evaluate",
-        _arguments(store, version, training, active, directory, manifest, out, fresh),
-        directory / "evaluate.log",
-        (0.3, 1.0) if fresh else (0.0, 1.0),
-    )
-    key = report_key(context.claim.job_id, context.claim.attempt)
-    store.put_directory(out, key)
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    result: dict[str, object] = {"model_version": name, "headline": report["headline"], "report_key": key}
+    judged = Judged(rows, dataset_id, fresh, active)
+    facts = measure(context, store, version, judged, span=(0.3, 1.0) if fresh else (0.0, 1.0))
+    report = facts["report"]
+    result: dict[str, object] = {
+        "model_version": name, "headline": report["headline"], "report_key": facts["artifact_key"],
+    }  # fmt: skip
 
     def effects(session: Session) -> None:
-        row = evaluations.add_evaluation(
-            session,
-            model_version=name,
-            kind=version.kind,
-            dataset_id=dataset_id,
-            manifest_sha256=manifest_sha256(rows),
-            method=report["method"],
-            compared_with=active.model_version if active else None,
-            report=report,
-            artifact_key=key,
-        )
+        row = evaluations.add_evaluation(session, **facts)
         result["evaluation_id"] = row.id
         submit_gate(session, context.claim.job_id, row)
 
     return Finish(result, effects)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What versions are measured on."""
+
+    rows: list[ManifestRow]
+    dataset_id: int | None
+    fresh: bool
+    """Whether these are rows of now, not those of the version's own run."""
+    active: ModelVersion | None
+    """The version that serves, measured beside others."""
+
+
+def measure(
+    context: JobContext,
+    store: FileStore,
+    version: ModelVersion,
+    judged: Judged,
+    *,
+    span: tuple[float, float],
+    place: str = "",
+    cycle: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run the verb and store its report; returns what `db.queries.evaluations.add_evaluation` takes.
+
+    Args:
+        context: of the job.
+        store: where bundle, images and report are.
+        version: what is measured.
+        judged: on what, and beside what.
+        span: of the job's progress.
+        place: where its files go within the attempt's, for a job that measures several versions.
+        cycle: what the evaluation cycle knows beside these rows, for the report.
+
+    Raises:
+        BundleError: The version's files are not those that were registered.
+        JobFailed: The verb failed.
+    """
+    with session_scope() as session:
+        training = models.get_run(session, version.training_run_id)
+    active = judged.active
+    if active is not None and active.model_version == version.model_version:
+        active = None
+    directory = work_directory(context.claim.job_id, context.claim.attempt) / place
+    directory.mkdir(exist_ok=True)
+    manifest = directory / "manifest_full.csv"
+    manifest.write_bytes(manifest_bytes(judged.rows))
+    _write_webcams(directory / "webcams.csv", judged.rows)
+    _write_ratings(directory / "ratings.csv", judged.rows, judged.dataset_id)
+    _write_dataset(directory / "dataset.json", judged.dataset_id)
+    if cycle is not None:
+        (directory / "cycle.json").write_text(json.dumps(cycle), encoding="utf-8")
+    out = directory / "report"
+    out.mkdir(exist_ok=True)
+    arguments = _arguments(store, version, training, active, directory, manifest, out, judged.fresh)
+    run_verb(context, "ml.evaluate", arguments, directory / "evaluate.log", span)
+    key = report_key(context.claim.job_id, context.claim.attempt) + (f"/{place}" if place else "")
+    store.put_directory(out, key)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return {
+        "model_version": version.model_version,
+        "kind": version.kind,
+        "dataset_id": judged.dataset_id,
+        "manifest_sha256": manifest_sha256(judged.rows),
+        "method": report["method"],
+        "compared_with": active.model_version if active else None,
+        "report": report,
+        "artifact_key": key,
+        "files_sha256": {path.name: sha256_of(path.read_bytes()) for path in sorted(out.iterdir())},
+    }
 
 
 def _arguments(
@@ -94,8 +143,9 @@ def _arguments(
     arguments += ["--webcams", str(directory / "webcams.csv"), "--cache", str(feature_cache())]
     if (directory / "ratings.csv").exists():
         arguments += ["--ratings", str(directory / "ratings.csv")]
-    if (directory / "dataset.json").exists():
-        arguments += ["--dataset", str(directory / "dataset.json")]
+    for name in ("dataset", "cycle"):
+        if (directory / f"{name}.json").exists():
+            arguments += [f"--{name}", str(directory / f"{name}.json")]
     if training.artifact_path is not None:  # what a model from elsewhere says of itself is not believed
         recipe, source = dict(training.params_json["recipe"]), training.params_json["training"]["weights_source"]
         if source["kind"] in ("imagenet", "file"):  # as they were when it was trained, and without a network
@@ -146,31 +196,3 @@ def _write_dataset(path: Path, dataset_id: int | None) -> None:
     with session_scope() as session:
         as_of = models.get_dataset(session, dataset_id).as_of
     path.write_text(json.dumps({"id": dataset_id, "as_of": as_of.astimezone(UTC).isoformat()}), encoding="utf-8")
-
-
-def _fresh_rows(
-    context: JobContext, store: FileStore, version: ModelVersion, training: ModelTrainingRun
-) -> tuple[list[ManifestRow], int | None]:
-    """Today's labels, less the rows that this version was trained or validated on."""
-    context.progress(0.02, "exporting labels")
-    recipe = training.params_json.get("recipe", {})
-    gates = Gates(min_rating_count=int(recipe.get("min_rating_count", 1)))
-    dataset = export_now(version.kind, version.head, gates)
-    rows = dataset_rows(store, dataset)
-    hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.25 * part, text))
-    rows = with_hashes(drop_images(rows, failed), hashes)
-    with session_scope() as session:
-        used = [row for row in models.provenance(session, version.training_run_id) if row.split != "test"]
-    snapshots, images = {row.snapshot_id for row in used}, {row.image_sha256 for row in used}
-    rows = [
-        row.excluded("learned-from")
-        if row.split == "test" and (row.snapshot_id in snapshots or row.image_sha256 in images)
-        else row
-        for row in rows
-    ]
-    if not any(row.split == "test" for row in rows):
-        raise JobFailed(
-            f"no test row is left to evaluate {version.model_version} on: label more snapshots "
-            f"({len(rows)} candidates, none of them in the test split and unknown to the model)"
-        )
-    return rows, dataset.id

@@ -1,0 +1,132 @@
+"""An evaluation cycle: who takes part, on which rows, and what is written."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+from sqlmodel import Session
+
+from db.engine import session_scope
+from db.queries import evaluations, images, jobs, models, webcams
+from db.tables import Evaluation, ModelVersion
+from ml.export_dataset import Gates
+from ml.images.store import FileStore
+from ml.manifest import ManifestRow
+from tests.builders import make_version
+from tests.tiny_model import BRIGHT, DARK, YES, activate, register_bundle
+from tests.worker.stages.test_evaluate import labelled
+from worker.jobs import run_job
+from worker.queue import submit
+from worker.stages.export_dataset import export_now
+from worker.stages.fresh_rows import LEARNED_FROM, NEAR_LEARNED
+from worker.verified import dataset_rows
+
+__all__ = ["labelled"]
+
+
+def _serve(session: Session, name: str) -> None:
+    models.add_activation(session, kind="rating", model_version=name, action="promote", verdict={}, activated_by="test")
+
+
+def _roles(session: Session) -> dict[str, str]:
+    return {role: version.model_version for role, version in evaluations.cycle_versions(session, "rating").items()}
+
+
+def test_a_cycle_is_about_what_serves_what_served_before_and_the_newest_that_never_did(session: Session) -> None:
+    assert _roles(session) == {}
+    old, first, second = (make_version(session).model_version for _ in range(3))
+    _serve(session, first)
+    assert _roles(session) == {"active": first, "candidate": second}
+    third = make_version(session).model_version
+    _serve(session, second)
+    assert _roles(session) == {"active": second, "previous": first, "candidate": third}
+    _serve(session, third)
+    _serve(session, second)  # rolled back: what was tried in between is the one before it, and no candidate
+    assert _roles(session) == {"active": second, "previous": third}
+    assert old not in _roles(session).values()
+
+
+def _learn(session: Session, version: ModelVersion, snapshot_id: int, sha256: str) -> None:
+    row = {"training_run_id": version.training_run_id, "snapshot_id": snapshot_id, "label_source": "calculated_rating",
+           "label_value": 3.0, "split": "train", "image_sha256": sha256}  # fmt: skip
+    models.add_provenance(session, [row], [])
+
+
+def _encoded_again(session: Session, store: FileStore, row: ManifestRow) -> tuple[int, str]:
+    """A snapshot a minute later whose picture is the same frame in other bytes."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(store.image(str(row.image_sha256)))).save(buffer, "JPEG", quality=80)
+    sha256 = store.put_image(buffer.getvalue())
+    images.add_image(session, sha256, "image/jpeg", 32, 24, len(buffer.getvalue()))
+    snapshot, _ = webcams.add_snapshot(
+        session, webcam_id=row.webcam_id, phase=row.phase, captured_at=row.captured_at + timedelta(minutes=1),
+        image_key=f"sha256:{sha256}", image_sha256=sha256, image_state="present",
+        image_known_at=webcams.database_time(session),
+    )  # fmt: skip
+    assert snapshot.id is not None
+    return snapshot.id, sha256
+
+
+@pytest.fixture(scope="module")
+def cycle(labelled: FileStore) -> tuple[int, ManifestRow, ManifestRow]:
+    """A cycle of a previous, an active and a candidate; two of its test rows are known to one of them each."""
+    known, alike, *_ = [
+        row for row in dataset_rows(labelled, export_now("rating", "regression", Gates())) if row.split == "test"
+    ]
+    with session_scope() as session:
+        before, now = (register_bundle(session, labelled, each) for each in (DARK, BRIGHT))
+        activate(session, before)
+        activate(session, now)
+        register_bundle(session, labelled, YES)
+        _learn(session, before, known.snapshot_id, str(known.image_sha256))
+        _learn(session, now, *_encoded_again(session, labelled, alike))
+        job, _ = submit(session, "evaluate_cycle", {"kind": "rating", "by": "test"})
+    assert job.id is not None
+    assert run_job(job.id, "test") == "succeeded"
+    with session_scope() as session:
+        return int(jobs.get_job(session, job.id).result["cycle_id"]), known, alike  # type: ignore[index]
+
+
+def _by_role(cycle_id: int) -> dict[str, Evaluation]:
+    with session_scope() as session:
+        return {str(row.role): row for row in evaluations.list_evaluations(session, cycle_id=cycle_id)}
+
+
+def test_all_versions_of_a_cycle_are_measured_on_the_same_rows(cycle: tuple[int, ManifestRow, ManifestRow]) -> None:
+    found = _by_role(cycle[0])
+    assert {role: row.model_version for role, row in found.items()} == {
+        "active": "tiny_bright", "previous": "tiny_dark", "candidate": "tiny_yes",
+    }  # fmt: skip
+    with session_scope() as session:
+        row = evaluations.get_cycle(session, cycle[0])
+    assert {each.manifest_sha256 for each in found.values()} == {row.manifest_sha256}
+    assert {each.dataset_id for each in found.values()} == {row.dataset_id}
+    assert {each.report["subsets"]["test"]["n"] for each in found.values()} == {row.summary["rows"]["judging"]}
+    assert [found[role].compared_with for role in ("active", "previous", "candidate")] == [
+        None, "tiny_bright", "tiny_bright",
+    ]  # fmt: skip
+    assert {role: each.report["cycle"]["role"] for role, each in found.items()} == {role: role for role in found}
+
+
+def test_what_one_of_them_learned_from_or_what_resembles_it_judges_none(
+    cycle: tuple[int, ManifestRow, ManifestRow], labelled: FileStore
+) -> None:
+    cycle_id, known, alike = cycle
+    for each in _by_role(cycle_id).values():
+        excluded = {row["reason"]: row["n"] for row in each.report["data_card"]["exclusions"]}
+        assert (excluded[LEARNED_FROM], excluded[NEAR_LEARNED]) == (1, 1)
+        judged = labelled.read_file(f"{each.artifact_key}/predictions.csv").decode()
+        asked = {int(line.split(",")[0]) for line in judged.splitlines()[1:]}
+        assert not asked & {known.snapshot_id, alike.snapshot_id}
+
+
+def test_without_a_version_that_serves_a_cycle_says_what_to_do(database: str) -> None:
+    with session_scope() as session:
+        job, _ = submit(session, "evaluate_cycle", {"kind": "gloom", "by": "test"})
+    assert job.id is not None
+    assert run_job(job.id, "test") == "failed"
+    with session_scope() as session:
+        assert "promote one first" in str(jobs.get_job(session, job.id).reason)
