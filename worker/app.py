@@ -5,7 +5,11 @@ from __future__ import annotations
 from celery import Celery
 
 from db.settings import state_settings
+from worker.cron import read_cron
 from worker.settings import worker_settings
+
+CATCH_UP_S = 900.0
+"""Seconds between two looks whether an evaluation cycle was due and nobody submitted it."""
 
 
 def broker_url() -> str:
@@ -36,16 +40,14 @@ app.conf.update(
         "health_check_interval": 25,
     },
     task_default_queue="default",
-    beat_schedule={
-        # Four looks a slot: a missed tick is made up for, and the slot's key makes the others do nothing.
-        "submit_evaluations": {
-            "task": "submit_evaluations",
-            "schedule": worker_settings().evaluate_every_h * 3600 / 4,
-        }
-    },
+    beat_schedule={},
     timezone="UTC",
     enable_utc=True,
 )
+if worker_settings().evaluates:
+    # Now and then between as well: a missed tick is made up for, and the slot's key makes the others do nothing.
+    for name, schedule in (("due", read_cron(worker_settings().evaluate_cron)), ("missed", CATCH_UP_S)):
+        app.conf.beat_schedule[f"submit_cycles_{name}"] = {"task": "submit_cycles", "schedule": schedule}
 if worker_settings().retain_every_h > 0:
     app.conf.beat_schedule["submit_retention"] = {
         "task": "submit_retention",

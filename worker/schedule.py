@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 
 from db.engine import session_scope
 from db.queries import models, shadows
 from db.queries.webcams import database_time
+from worker.cron import last_due, read_cron
 from worker.queue import CLOCK_PRIORITY, submit
 from worker.settings import worker_settings
 
@@ -56,25 +59,28 @@ def submit_shadows(now_s: float | None = None) -> list[int]:
     return new
 
 
-def submit_evaluations(now_s: float | None = None) -> list[int]:
-    """Submit one evaluation of each active model on current labels, once per slot. Returns the ids of new jobs.
+def submit_cycles(now: datetime | None = None) -> list[int]:
+    """Submit an evaluation cycle of each kind that a version serves, once per slot. Returns the ids of new jobs.
 
-    `now_s`, seconds since the epoch, is the database's time if it is not given: machines whose clocks differ agree on
-    the slot. However long nothing ticked, the next tick submits for the slot that it is in and for no other.
+    A slot is the last moment at which `AFTERGLOW_EVALUATE_CRON` was due. `now` is the database's time if it is not given:
+    machines whose clocks differ agree on the slot. However long nothing ticked, the next tick submits for the last slot
+    and for no other.
     """
+    if not worker_settings().evaluates:
+        return []
     new = []
     with session_scope() as session:
-        now_s = database_time(session).timestamp() if now_s is None else now_s
-        number = slot(worker_settings().evaluate_every_h * 3600, now_s)
-        for version in models.active_versions(session).values():
+        due = last_due(read_cron(worker_settings().evaluate_cron), now or database_time(session))
+        slot_name = f"{due:%Y-%m-%dT%H:%MZ}"
+        for kind in models.active_versions(session):
             job, added = submit(
                 session,
-                "evaluate",
-                {"model_version": version, "fresh": True},
-                idempotency_key=f"clock:{version}:{number}",
+                "evaluate_cycle",
+                {"kind": kind, "by": "clock", "slot": slot_name},
+                idempotency_key=f"clock:{kind}:{slot_name}",
                 priority=CLOCK_PRIORITY,
             )
             if added and job.id is not None:
                 new.append(job.id)
-    log.info("evaluations", slot=number, new=len(new))
+    log.info("evaluation cycles", slot=slot_name, new=len(new))
     return new

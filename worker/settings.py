@@ -50,8 +50,9 @@ class WorkerSettings(BaseSettings):
     fetch_allow_hosts: str = Field("", validation_alias="AFTERGLOW_FETCH_ALLOW_HOSTS")
     """Comma-separated `host:port` pairs in private networks that images may be fetched from (a webcam in the LAN)."""
 
-    evaluate_every_h: float = Field(24.0, gt=0, validation_alias="AFTERGLOW_EVALUATE_EVERY_H")
-    """Hours between two scheduled evaluations of the active model on current labels."""
+    evaluate_cron: str = Field("30 2 * * *", validation_alias="AFTERGLOW_EVALUATE_CRON")
+    """When each kind that a version serves has an evaluation cycle: a cron expression in UTC (minute, hour, day of the month,
+    month, day of the week); `off` for none but those that somebody asks for."""
 
     retain_frames_days: float = Field(365.0, ge=1, le=36500, validation_alias="AFTERGLOW_RETAIN_FRAMES_DAYS")
     """Days that the image of a frame stays which no person touched and no dataset or training names."""
@@ -64,6 +65,11 @@ class WorkerSettings(BaseSettings):
 
     shadow_every_min: float = Field(15.0, ge=0, validation_alias="AFTERGLOW_SHADOW_EVERY_MIN")
     """Minutes between two looks of the clock for frames that a shadow has yet to score; 0 for none."""
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the clock submits evaluation cycles."""
+        return self.evaluate_cron != "off"
 
     @property
     def allowed_hosts(self) -> frozenset[str]:

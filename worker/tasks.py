@@ -10,7 +10,7 @@ from celery import Task, signals
 from worker.app import app
 from worker.job_context import STOPPING
 from worker.jobs import run_job
-from worker.schedule import submit_evaluations, submit_retention, submit_shadows
+from worker.schedule import submit_cycles, submit_retention, submit_shadows
 from worker.sweep import sweep_if_due
 
 
@@ -21,10 +21,10 @@ def run_job_task(self: Task, job_id: int) -> None:
     sweep_if_due()
 
 
-@app.task(name="submit_evaluations")  # type: ignore[untyped-decorator]
-def submit_evaluations_task() -> None:
-    """Submit the evaluations of this slot of the schedule."""
-    submit_evaluations()
+@app.task(name="submit_cycles")  # type: ignore[untyped-decorator]
+def submit_cycles_task() -> None:
+    """Submit the evaluation cycles of this slot of the schedule."""
+    submit_cycles()
 
 
 @app.task(name="submit_retention")  # type: ignore[untyped-decorator]
