@@ -22,6 +22,7 @@ from api.pool import BoundedPool
 from api.request_context import RequestContext
 from api.routes import (
     datasets,
+    evaluation_cycles,
     evaluations,
     exclusions,
     jobs,
@@ -103,7 +104,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, label_queue, datasets, training_runs, models, evaluations, reports, lineage,
-        raters, exclusions, jobs, keys, retention, retraining, shadows,
+        evaluation_cycles, raters, exclusions, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (login.router, login.keyed, pages.router):

@@ -41,7 +41,7 @@ def get_last_evaluation(
     evaluation = evaluations.latest_evaluation(session, model_version)
     if evaluation is None:
         raise NotFound(f"{model_version} has no evaluation yet: POST /v1/models/{model_version}/evaluations makes one")
-    return _answer(evaluation, response, if_none_match, ASK_AGAIN)
+    return answer_evaluation(evaluation, response, if_none_match, ASK_AGAIN)
 
 
 @router.get(
@@ -71,7 +71,7 @@ def get_evaluation(
 ) -> Any:
     """One evaluation of a version with its report, which never changes."""
     evaluation = evaluations.get_evaluation(session, evaluation_id, model_version=model_version)
-    return _answer(evaluation, response, if_none_match, FOR_EVER)
+    return answer_evaluation(evaluation, response, if_none_match, FOR_EVER)
 
 
 @router.post(
@@ -87,7 +87,8 @@ def evaluate_model(model_version: VersionName, session: SessionDep, idempotency_
     return submit_once(session, "evaluate", {"model_version": model_version}, idempotency_key)
 
 
-def _answer(evaluation: Evaluation, response: Response, if_none_match: str | None, keep: str) -> Any:
+def answer_evaluation(evaluation: Evaluation, response: Response, if_none_match: str | None, keep: str) -> Any:
+    """An evaluation with its tag, or that the caller has it already."""
     headers = {"ETag": f'"evaluation-{evaluation.id}"', "Cache-Control": keep}
     if (known := not_modified(headers, if_none_match)) is not None:
         return known

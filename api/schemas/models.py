@@ -58,6 +58,10 @@ class EvaluationSummary(View):
     compared_with: str | None
     """The version that was active and measured on the same rows."""
     artifact_key: str
+    cycle_id: int | None
+    """The evaluation cycle that it is of; null outside one."""
+    role: str | None
+    """`active`, `previous` or `candidate` in that cycle; null outside one."""
     created_at: datetime
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import exclusions, images, jobs, labels, models
+from db.queries import evaluations, exclusions, images, jobs, labels, models
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, store_report
@@ -48,6 +48,10 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         import_id = exclusions.begin_import(session, file_name="labels.csv", file_sha256="0" * 64, by="test")
         labels.rate_snapshot(session, snapshot_id=_stored_snapshot(session, store), rater="bot", rating=3, is_sunset=True,
                              label_source="test")  # type: ignore[arg-type]  # fmt: skip
+        looked = evaluations.add_cycle(
+            session, kind="rating", job_id=job.id, created_by="test", dataset_id=dataset.id, manifest_sha256="0" * 64,
+            params={}, summary={},
+        )  # fmt: skip
         exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
         ids = {
             "dataset_id": dataset.id,
@@ -56,6 +60,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
             "job_id": job.id,
             "first_job_id": cycle.id,
             "import_id": import_id,
+            "cycle_id": looked.id,
         }
     store_report(store, tmp_path_factory.mktemp("report"))
     ids["evaluation_id"] = evaluate(spare, better=True)

@@ -15,6 +15,7 @@ from worker.cli import (
     demo_loop,
     diff,
     doctor,
+    evaluating,
     exclude,
     jobs,
     keys,
@@ -130,6 +131,7 @@ app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
 app.command("export", rich_help_panel=LEARN)(data.export)
 app.command("train", rich_help_panel=LEARN)(training.train)
 app.command("evaluate", rich_help_panel=LEARN)(training.evaluate)
+app.command("evaluate-cycle", rich_help_panel=LEARN)(evaluating.evaluate_cycle)
 app.command("retrain", rich_help_panel=LEARN)(retraining.retrain)
 app.command("reproduce", rich_help_panel=LEARN)(reproducing.reproduce)
 app.command("promote", rich_help_panel=SERVE)(models.promote)
@@ -141,6 +143,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
 app.command("models", rich_help_panel=LOOK)(lists.list_models)
 app.command("runs", rich_help_panel=LOOK)(lists.list_runs)
 app.command("report", rich_help_panel=LOOK)(reports.report)
+app.command("evaluations", rich_help_panel=LOOK)(evaluating.list_evaluations)
 app.command("suspects", rich_help_panel=LOOK)(reports.suspects)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)

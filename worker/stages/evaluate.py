@@ -37,6 +37,7 @@ def run(context: JobContext) -> Finish:
         training = models.get_run(session, version.training_run_id)
         active = models.active_version(session, version.kind)
     fresh = bool(context.params.get("fresh")) or training.manifest_sha256 is None
+    dataset_id: int | None
     if fresh:
         found = fresh_rows(context, store, [version])
         rows, dataset_id = found.rows, found.dataset_id
