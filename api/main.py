@@ -25,6 +25,7 @@ from api.routes import (
     evaluation_cycles,
     evaluations,
     exclusions,
+    job_pages,
     jobs,
     keys,
     label_queue,
@@ -107,7 +108,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         evaluation_cycles, raters, exclusions, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
-    for pages_of in (login.router, login.keyed, pages.router):
+    for pages_of in (login.router, login.keyed, pages.router, job_pages.router):
         app.include_router(pages_of)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)

@@ -13,5 +13,5 @@ class NavEntry:
     title: str
 
 
-NAVIGATION = (NavEntry("/", "Home"), NavEntry("/label", "Label"))
+NAVIGATION = (NavEntry("/", "Home"), NavEntry("/label", "Label"), NavEntry("/jobs", "Jobs"))
 """In the order in which they are shown."""

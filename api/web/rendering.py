@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from api.web.navigation import NAVIGATION
+from api.web.words import FILTERS
 
 STATIC_PATH = "/static"
 _WEB = Path(__file__).parent
@@ -90,7 +91,9 @@ def login_facts(
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    found = Environment(
         loader=FileSystemLoader(_WEB / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    found.filters |= FILTERS
+    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -57,12 +58,14 @@ __all__ = [
     "lock_idempotency_key",
     "lock_job",
     "reap_jobs",
+    "recent_failures",
     "return_job",
     "run_ends",
     "take_for_dispatch",
 ]
 
 USUAL_PRIORITY = 100
+A_WEEK = timedelta(days=7)
 
 
 def add_job(
@@ -197,6 +200,18 @@ def is_final(state: str) -> bool:
 def count_jobs(session: Session) -> dict[str, int]:
     """State -> number of jobs in it; states without one are left out."""
     return {row.state: row.n for row in session.execute(text("SELECT state, count(*) AS n FROM jobs GROUP BY state"))}
+
+
+def recent_failures(session: Session, *, within: timedelta = A_WEEK, limit: int = 50) -> Sequence[Job]:
+    """Jobs that failed or died not longer ago and that nobody has tried again, newest first."""
+    tried_again = select(Job.retry_of).where(col(Job.retry_of).is_not(None))
+    return session.exec(
+        select(Job)
+        .where(col(Job.state).in_(("failed", "dead")), col(Job.id).not_in(tried_again))
+        .where(col(Job.finished_at) > func.clock_timestamp() - within)
+        .order_by(col(Job.id).desc())
+        .limit(limit)
+    ).all()
 
 
 def job_states(session: Session, job_ids: Iterable[int]) -> dict[int, tuple[str, float | None]]:

@@ -161,6 +161,13 @@ def named_run(session: Session, name: str) -> ModelTrainingRun:
     return found
 
 
+def versions_of_runs(session: Session, run_ids: Iterable[int]) -> dict[int, str]:
+    """Run -> the version that it makes or made, for those of the ids that exist."""
+    run = ModelTrainingRun
+    rows = session.execute(select(run.id, run.model_version).where(col(run.id).in_(list(run_ids))))
+    return {row.id: row.model_version for row in rows}
+
+
 def list_runs(
     session: Session,
     *,

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.main import create_app
-from api.routes import pages
+from api.routes import job_pages, pages
 from api.web.navigation import NAVIGATION
 from api.web.rendering import STATIC_DIR, STATIC_PATH
 from tests.api.conftest import BROWSER
@@ -20,7 +20,8 @@ from tests.conftest import client_of
 from tests.node_packages import run_node
 
 TEMPLATES = STATIC_DIR.parent / "templates"
-PATHS = [path for _, path, route in every_route(create_app()) if route in pages.router.routes]
+ROUTES = [route for module in (pages, job_pages) for route in module.router.routes]
+PATHS = [path for _, path, route in every_route(create_app()) if route in ROUTES]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,10 @@ def names_of_pages() -> set[str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_runs_our_files_and_asks_this_server_and_nothing_else(client: httpx.Client, path: str) -> None:
-    answer = client.get(path, headers=BROWSER)
+def test_a_page_runs_our_files_and_asks_this_server_and_nothing_else(
+    client: httpx.Client, ids: dict[str, str], path: str
+) -> None:
+    answer = client.get(path.format(**ids), headers=BROWSER)
     assert answer.status_code == 200, answer.text
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -111,9 +114,9 @@ class TestKeymap:
 
     @pytest.mark.parametrize("path", PATHS)
     def test_every_button_means_an_entry_and_every_entry_says_what_it_does(
-        self, client: httpx.Client, keymap: dict[str, Any], path: str
+        self, client: httpx.Client, ids: dict[str, str], keymap: dict[str, Any], path: str
     ) -> None:
-        text = client.get(path, headers=BROWSER).text
+        text = client.get(path.format(**ids), headers=BROWSER).text
         (name,) = re.findall(r'data-page="(\w+)"', text)
         known = [*keymap["PAGES"][name], *keymap["EVERYWHERE"]]
         assert all(entry["says"] for entry in known)

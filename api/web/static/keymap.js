@@ -7,6 +7,7 @@ export const EVERYWHERE = [
   { keys: ["?", "F1"], action: "showKeys", says: "Show these keys" },
   { keys: ["g h"], goes: "/", says: "Go to Home" },
   { keys: ["g l"], goes: "/label", says: "Go to Label" },
+  { keys: ["g j"], goes: "/jobs", says: "Go to Jobs" },
 ];
 
 export const PAGES = {
@@ -23,6 +24,16 @@ export const PAGES = {
     { keys: [" "], action: "skip", says: "Skip: nothing is written" },
     { keys: ["z"], action: "undo", says: "Take back the last answer" },
     { keys: ["m"], action: "peek", says: "Show what the model says first; the rating records it" },
+  ],
+  jobs: [
+    { keys: ["ArrowDown", "j"], action: "next", says: "Next job" },
+    { keys: ["ArrowUp", "k"], action: "previous", says: "Job before" },
+    { keys: ["r"], action: "retry", says: "Try the chosen job again" },
+    { keys: ["c"], action: "cancel", says: "Cancel the chosen job" },
+  ],
+  job: [
+    { keys: ["r"], action: "retry", says: "Try this job again" },
+    { keys: ["c"], action: "cancel", says: "Cancel this job" },
   ],
 };
 

@@ -65,17 +65,14 @@ def check_dispatcher(place: Place) -> Iterator[Finding]:
     """The dispatcher, known by its connection that listens for jobs, and what waits for it."""
     import psycopg
 
-    from db.queries.jobs import JOBS_CHANNEL
+    from db.queries.job_workers import COUNT_DISPATCHERS
 
     if place.database_url is None:
         yield unknown("dispatcher", NOT_RUNNING, UP)
         return
     try:
         with psycopg.connect(plain_url(place.database_url), connect_timeout=5) as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = %s",
-                (f"LISTEN {JOBS_CHANNEL}",),
-            ).fetchone()
+            row = connection.execute(COUNT_DISPATCHERS).fetchone()
             counted = connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall()
     except psycopg.Error as error:
         yield unknown("dispatcher", f"The database does not tell: {reason_of(error)}.")
