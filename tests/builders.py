@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from db.queries import images, models, webcams
-from db.tables import ModelTrainingRun, ModelVersion, Webcam, WebcamSnapshot
+from db.queries import images, models, photos, webcams
+from db.tables import ModelTrainingRun, ModelVersion, Photo, Webcam, WebcamSnapshot
 
 _numbers = itertools.count(1)
 NOON = datetime(2026, 2, 12, 17, 0, tzinfo=UTC)
@@ -60,3 +60,19 @@ def make_version(session: Session, kind: str = "rating", **facts: Any) -> ModelV
         **facts,
     }
     return models.add_version(session, **values)
+
+
+def make_project(session: Session) -> int:
+    """The id of a project that nobody else has."""
+    project = photos.find_or_add_project(session, f"project-{next(_numbers)}")
+    assert project.id is not None
+    return project.id
+
+
+def make_photo(session: Session, project_id: int, **facts: Any) -> Photo:
+    """A photo with a content of its own (in the tables only, without a file)."""
+    number = next(_numbers)
+    values = {"sha256": f"{number:064x}", "media_type": "image/png", "width": 96, "height": 72, "byte_size": 1000,
+              "orientation": 1, "phash": number, "name": f"{number}.png", "stage": None, "taken_at": None, **facts}  # fmt: skip
+    ids, _ = photos.add_photos(session, project_id, [values])
+    return session.get_one(Photo, ids[values["sha256"]])

@@ -18,6 +18,8 @@ from db.tables.models import (
     ModelVersion,
     SplitAssignment,
 )
+from db.tables.photos import Photo, PhotoCompanion, PhotoPath, Project
+from db.tables.selections import Crop, CropEvent, PhotoGroup, PhotoGroupMember, Selection, SelectionEvent
 from db.tables.webcams import ScoringEvent, SnapshotAiInference, Webcam, WebcamFetchFailure, WebcamSnapshot
 
 APPEND_ONLY = (
@@ -37,6 +39,9 @@ APPEND_ONLY = (
     "label_exclusions",
     "model_shadows",
     "review_sets",
+    "photo_group_members",
+    "selection_events",
+    "crop_events",
 )
 """Tables whose rows are never changed or removed: the database refuses UPDATE, DELETE and TRUNCATE. Old scoring events may
 go, by `db.queries.retention` alone, which says so to the guard."""
@@ -44,6 +49,8 @@ go, by `db.queries.retention` alone, which says so to the guard."""
 __all__ = [
     "APPEND_ONLY",
     "ApiKey",
+    "Crop",
+    "CropEvent",
     "Dataset",
     "DatasetRow",
     "Disagreement",
@@ -63,9 +70,17 @@ __all__ = [
     "ModelTrainingSnapshotLabel",
     "ModelTrainingSnapshotRating",
     "ModelVersion",
+    "Photo",
+    "PhotoCompanion",
+    "PhotoGroup",
+    "PhotoGroupMember",
+    "PhotoPath",
+    "Project",
     "RatingEvent",
     "ReviewSet",
     "ScoringEvent",
+    "Selection",
+    "SelectionEvent",
     "SnapshotAiInference",
     "SplitAssignment",
     "Webcam",

@@ -10,10 +10,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from db.engine import engine
-from db.queries import disagreements, exclusions, jobs, labels, models, scoring, shadows
+from db.queries import disagreements, exclusions, jobs, labels, models, scoring, selections, shadows
 from db.tables import APPEND_ONLY, ScoringEvent
 from db.tables.jobs import FINAL_STATES, STATES, TRANSITIONS
-from tests.builders import NOON, make_snapshot, make_version
+from tests.builders import NOON, make_photo, make_project, make_snapshot, make_version
 
 
 @pytest.fixture
@@ -58,7 +58,16 @@ def _fill(session: Session) -> None:
     disagreements.add_review_set(session, [], kind="rating", model_version=version.model_version, seed=1, as_of=NOON)
     said = {"snapshot_id": snapshot.id, "model_version": version.model_version, "raw_score": 0.5, "ai_rating": 2.5}
     scoring.add_inferences(session, [said])
+    _fill_project(session)
     session.flush()
+
+
+def _fill_project(session: Session) -> None:
+    project = make_project(session)
+    ids = [photo.id for photo in (make_photo(session, project), make_photo(session, project)) if photo.id is not None]
+    group, _ = selections.find_or_add_group(session, project, ids, "stages")
+    selections.choose(session, group_id=group, photo_id=ids[0], rater="r", label_source="test")
+    selections.crop_photo(session, photo_id=ids[0], box=(0, 0, 0.5, 0.5), rater="r", label_source="test")
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
