@@ -44,7 +44,11 @@ class Frames:
     def of(self, webcams: np.ndarray) -> Frames:
         """Those of these webcams."""
         chosen = np.isin(self.webcams, webcams)
-        return Frames(self.values[chosen], self.webcams[chosen], [self.days[at] for at in np.flatnonzero(chosen)])
+        return Frames(
+            self.values[chosen],
+            self.webcams[chosen],
+            [day for day, keep in zip(self.days, chosen, strict=True) if keep],
+        )
 
 
 def psi(reference: np.ndarray, current: np.ndarray) -> np.ndarray:

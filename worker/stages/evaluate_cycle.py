@@ -18,6 +18,7 @@ from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import file_store
 from worker.stages.evaluate import Judged, measure
 from worker.stages.fresh_rows import FreshRows, fresh_rows
+from worker.stages.recent_scores import recent_scores
 
 ACTIVE = "active"
 
@@ -35,7 +36,9 @@ def run(context: JobContext) -> Finish:
     if not versions:
         raise JobFailed(f"no version of {kind} serves yet, so there is nothing to evaluate: promote one first")
     found = fresh_rows(context, store, list(versions.values()))
-    known = _known(params, versions, found)
+    context.progress(0.35, "comparing recent scores with those before")
+    with session_scope() as session:
+        known = {**_known(params, versions, found), **recent_scores(session, versions[ACTIVE])}
     facts, left_out = _measure_all(context, store, versions, found, known)
     result: dict[str, Any] = {"versions": {role: row["model_version"] for role, row in facts.items()}}
 

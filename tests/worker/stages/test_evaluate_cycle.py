@@ -11,11 +11,11 @@ from sqlmodel import Session
 
 from db.engine import session_scope
 from db.queries import evaluations, images, jobs, models, webcams
-from db.tables import Evaluation, ModelVersion
+from db.tables import Evaluation, ModelVersion, ScoringEvent
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow
-from tests.builders import make_version
+from tests.builders import make_version, make_webcam
 from tests.tiny_model import BRIGHT, DARK, YES, activate, register_bundle
 from tests.worker.stages.test_evaluate import labelled
 from worker.jobs import run_job
@@ -77,6 +77,7 @@ def cycle(labelled: FileStore) -> tuple[int, ManifestRow, ManifestRow]:
         row for row in dataset_rows(labelled, export_now("rating", "regression", Gates())) if row.split == "test"
     ]
     with session_scope() as session:
+        _score(session, "tiny_bright")
         before, now = (register_bundle(session, labelled, each) for each in (DARK, BRIGHT))
         activate(session, before)
         activate(session, now)
@@ -88,6 +89,42 @@ def cycle(labelled: FileStore) -> tuple[int, ManifestRow, ManifestRow]:
     assert run_job(job.id, "test") == "succeeded"
     with session_scope() as session:
         return int(jobs.get_job(session, job.id).result["cycle_id"]), known, alike  # type: ignore[index]
+
+
+def _score(session: Session, name: str) -> None:
+    """Five days of scores before the last week and five within it, half as bright then; and attempts that failed."""
+    webcam = make_webcam(session)
+    today = webcams.database_time(session)
+    for days_ago in (*range(1, 6), *range(10, 15)):
+        for number in range(6):
+            session.add(
+                ScoringEvent(
+                    kind="rating", webcam_id=webcam.id, scored_at=today - timedelta(days=days_ago, minutes=number),
+                    model_version=name, path_taken="onnx", raw_score=(0.8 if days_ago > 7 else 0.4) + 0.01 * number,
+                )
+            )  # fmt: skip
+    for number in range(10):
+        at = today - timedelta(hours=1, minutes=number)
+        session.add(
+            ScoringEvent(kind="rating", webcam_id=webcam.id, scored_at=at, path_taken="unscored", reason="timeout")
+        )
+    session.flush()
+
+
+def test_a_cycle_tells_drift_and_coverage_in_its_summary_and_on_every_page(
+    cycle: tuple[int, ManifestRow, ManifestRow], labelled: FileStore
+) -> None:
+    with session_scope() as session:
+        summary = evaluations.get_cycle(session, cycle[0]).summary
+    drift, covered = summary["score_drift"], summary["coverage"]
+    assert (drift["known"], drift["n_reference"], drift["n_current"], drift["n_webcams"]) == (True, 30, 30, 1)
+    assert (drift["drift"], drift["p_value"] < 0.02) == (True, True)
+    assert [(row["outcome"], row["n"]) for row in covered["outcomes"]] == [("onnx", 30), ("unscored: timeout", 10)]
+    for each in _by_role(cycle[0]).values():
+        page = labelled.read_file(f"{each.artifact_key}/report.html").decode()
+        assert "Drift beyond chance" in page
+        assert "unscored: timeout" in page
+        assert f"This version is the {each.role} one" in page
 
 
 def _by_role(cycle_id: int) -> dict[str, Evaluation]:

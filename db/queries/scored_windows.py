@@ -1,0 +1,45 @@
+"""Queries on what was scored in a window of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+MAX_SCORES = 20_000
+"""Scores of one window that are compared: of more, a sample that is the same for the same rows."""
+
+
+def attempts_between(
+    session: Session, kind: str, since: datetime, until: datetime
+) -> dict[tuple[int | None, str], int]:
+    """(webcam, outcome) -> attempts to score, from `since` to before `until`; the outcome is the path, or why there is none."""
+    rows = session.execute(
+        text(
+            """
+            SELECT webcam_id, CASE path_taken WHEN 'unscored' THEN 'unscored: ' || reason ELSE path_taken END, count(*)
+            FROM scoring_events WHERE kind = :kind AND scored_at >= :since AND scored_at < :until GROUP BY 1, 2
+            """
+        ),
+        {"kind": kind, "since": since, "until": until},
+    )
+    return {(webcam, outcome): number for webcam, outcome, number in rows}
+
+
+def scores_between(session: Session, model_version: str, since: datetime, until: datetime) -> Sequence[Any]:
+    """(webcam, UTC day, raw score) of new frames that a version scored, from `since` to before `until`; at most MAX_SCORES."""
+    return session.execute(
+        text(
+            """
+            SELECT webcam_id, to_char(scored_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), raw_score
+            FROM scoring_events
+            WHERE model_version = :version AND path_taken = 'onnx' AND webcam_id IS NOT NULL
+              AND scored_at >= :since AND scored_at < :until
+            ORDER BY md5(id::text) LIMIT :most
+            """
+        ),
+        {"version": model_version, "since": since, "until": until, "most": MAX_SCORES},
+    ).all()
