@@ -23,6 +23,7 @@ TAGS = [
     {"name": "score", "description": "Score pictures with the active model."},
     {"name": "webcams", "description": "Cameras, with the latest score of their picture."},
     {"name": "snapshots", "description": "Kept frames, and what people say of them."},
+    {"name": "disagreements", "description": "Frames that are worth a person's time, why, and what became of them."},
     {"name": "datasets", "description": "Frozen exports of labels, row by row."},
     {"name": "training runs", "description": "Start a training, or register one that happened elsewhere."},
     {"name": "models", "description": "Versions, their evaluations, promotion and rollback."},

@@ -22,6 +22,7 @@ from api.pool import BoundedPool
 from api.request_context import RequestContext
 from api.routes import (
     datasets,
+    disagreements,
     evaluation_cycles,
     evaluations,
     exclusions,
@@ -37,6 +38,7 @@ from api.routes import (
     reports,
     retention,
     retraining,
+    review_sets,
     score,
     shadows,
     snapshots,
@@ -105,7 +107,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )  # fmt: skip
     for part in (
         score, tick, webcams, snapshots, label_queue, datasets, training_runs, models, evaluations, reports, lineage,
-        evaluation_cycles, raters, exclusions, jobs, keys, retention, retraining, shadows,
+        evaluation_cycles, raters, exclusions, disagreements, review_sets, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (login.router, login.keyed, pages.router, job_pages.router):

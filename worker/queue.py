@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from db.errors import Conflict
 from db.queries import jobs, models
-from db.tables import Dataset, Job, ModelTrainingRun
+from db.tables import Dataset, Job, ModelTrainingRun, ModelVersion
 from db.tables.jobs import RETRIABLE_STATES
 from ml.judgements import judgement
 from ml.judgements.base import JudgementError
@@ -175,6 +175,23 @@ def check_head(kind: str, recipe: Recipe) -> None:
     heads = judgement(kind).heads
     if recipe.head not in heads:
         raise JudgementError(f"a {kind} model has no head {recipe.head!r}; choose from {', '.join(heads)}")
+
+
+def version_to_ask(session: Session, kind: str, model_version: str | None) -> ModelVersion:
+    """The version that is named, or else the active one of the kind.
+
+    Raises:
+        NotFound: There is no such version.
+        Conflict: It is of another kind, or none is active.
+    """
+    version = (
+        models.active_version(session, kind) if model_version is None else models.get_version(session, model_version)
+    )
+    if version is None:
+        raise Conflict(f"no {kind} model is active: train one with `afterglow train {kind}`, then `afterglow promote`")
+    if version.kind != kind:
+        raise Conflict(f"{version.model_version} judges {version.kind}, not {kind}: name a version of {kind}")
+    return version
 
 
 def check_reproducible(session: Session, model_version: str) -> None:

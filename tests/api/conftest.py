@@ -9,11 +9,11 @@ import pytest
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import evaluations, exclusions, images, jobs, labels, models
+from db.queries import disagreements, evaluations, exclusions, images, jobs, labels, models
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, store_report
-from tests.builders import make_snapshot
+from tests.builders import NOON, make_snapshot
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
 from worker.retraining import Wish, submit_retraining
@@ -53,7 +53,15 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
             params={}, summary={},
         )  # fmt: skip
         exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
+        review_set = disagreements.add_review_set(
+            session, [{"snapshot_id": _stored_snapshot(session, store), "reasons": ["control"], "need": "first-rating",
+                       "inclusion_probability": 0.5, "num_verdicts": 0}],
+            kind="rating", model_version=bright.model_version, seed=1, as_of=NOON,
+        )  # fmt: skip
+        ((waiting, _, _),) = disagreements.list_disagreements(session, review_set_id=review_set.id)
         ids = {
+            "review_set_id": review_set.id,
+            "disagreement_id": waiting.id,
             "dataset_id": dataset.id,
             "run_id": run.id,
             "other_run_id": spare.training_run_id,

@@ -14,6 +14,7 @@ from worker.cli import (
     data,
     demo_loop,
     diff,
+    disagreements,
     doctor,
     evaluating,
     exclude,
@@ -148,6 +149,8 @@ app.command("suspects", rich_help_panel=LOOK)(reports.suspects)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)
 app.command("raters", rich_help_panel=LOOK)(raters.raters)
+app.command("find-disagreements", rich_help_panel=LOOK)(disagreements.find_disagreements)
+app.add_typer(disagreements.app, name="disagreements", rich_help_panel=LOOK)
 app.command("diff", rich_help_panel=LOOK)(diff.diff)
 app.add_typer(exclude.app, name="exclude", rich_help_panel=LEARN)
 

@@ -11,8 +11,7 @@ import numpy as np
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.errors import Conflict
-from db.queries import disagreements, models, scoring
+from db.queries import disagreements, scoring
 from db.queries.disagreements import Closed, StoredFrame
 from db.queries.labels import LABEL_QUERIES, LabelRow, settled_time
 from db.tables import ModelVersion
@@ -24,6 +23,7 @@ from ml.judgements import judgement
 from ml.readings import Reading
 from worker.jobs import Finish, JobContext
 from worker.places import bundle_cache, feature_cache, file_store
+from worker.queue import version_to_ask
 from worker.stages.served import Served, load_served
 
 Progress = Callable[[float, str], None]
@@ -42,23 +42,6 @@ class Found:
     """Frames that were left out since their image is missing or damaged."""
     chosen: ReviewSet
     as_of: datetime
-
-
-def version_to_ask(session: Session, kind: str, model_version: str | None) -> ModelVersion:
-    """The version that is named, or else the active one of the kind.
-
-    Raises:
-        NotFound: There is no such version.
-        Conflict: It is of another kind, or none is active.
-    """
-    version = (
-        models.active_version(session, kind) if model_version is None else models.get_version(session, model_version)
-    )
-    if version is None:
-        raise Conflict(f"no {kind} model is active: train one with `afterglow train {kind}`, then `afterglow promote`")
-    if version.kind != kind:
-        raise Conflict(f"{version.model_version} judges {version.kind}, not {kind}: name a version of {kind}")
-    return version
 
 
 def find_disagreements(

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from db.engine import session_scope
 from db.errors import Conflict, NotFound
 from db.queries import disagreements, exclusions, labels, models, retention, scoring, webcams
+from db.queries.backlog import backlog, open_frames
 from db.queries.exclusions import Subject
 from db.queries.settling import label_now
 from db.tables import Disagreement, ReviewSet, WebcamSnapshot
@@ -159,9 +160,9 @@ class TestOpenFrames:
         add_set(session, [third, second], kind=kind)
         disagreements.triage(session, found(session, first)[0].id, by="ann", priority=1)
         disagreements.triage(session, found(session, gone)[0].id, by="ann", state="dismissed")
-        waiting = [each.snapshot_id for each in disagreements.open_frames(session, kind, limit=9)]
+        waiting = [each.snapshot_id for each in open_frames(session, kind, limit=9)]
         assert waiting == [first.id, third.id, second.id]
-        assert len(disagreements.open_frames(session, kind, limit=2)) == 2
+        assert len(open_frames(session, kind, limit=2)) == 2
 
     def test_one_more_rating_is_not_asked_of_who_gave_one(self, session: Session) -> None:
         kind = f"queue-{random.random()}"
@@ -170,7 +171,7 @@ class TestOpenFrames:
             rate(session, snapshot, "ann", 2)
         add_set(session, [more], kind=kind, need="one-more-rating")
         add_set(session, [audit], kind=kind, need="audit")
-        asked = {rater: {each.snapshot_id for each in disagreements.open_frames(session, kind, rater=rater, limit=9)}
+        asked = {rater: {each.snapshot_id for each in open_frames(session, kind, rater=rater, limit=9)}
                  for rater in ("ann", "bob", None)}  # fmt: skip
         assert asked == {"ann": {audit.id}, "bob": {more.id, audit.id}, None: {more.id, audit.id}}
 
@@ -183,7 +184,7 @@ class TestBacklog:
         add_set(session, [after], kind=kind)
         rate(session, before, "ann", 3)
         session.commit()
-        nothing_active = disagreements.backlog(session, kind)
+        nothing_active = backlog(session, kind)
         assert (nothing_active.model_version, nothing_active.settled, nothing_active.open) == (None, 1, 3)
         dataset = models.add_dataset(
             session, [], kind=kind, as_of=labels.settled_time(session), manifest_sha256="0" * 64, artifact_key="k"
@@ -193,10 +194,10 @@ class TestBacklog:
         models.add_activation(session, kind=kind, model_version=version.model_version, action="promote", verdict={},
                               activated_by="test")  # fmt: skip
         session.commit()
-        assert disagreements.backlog(session, kind).settled == 0
+        assert backlog(session, kind).settled == 0
         rate(session, after, "ann", 3)
         disagreements.triage(session, found(session, dismissed)[0].id, by="ann", state="dismissed")
-        now = disagreements.backlog(session, kind)
+        now = backlog(session, kind)
         assert (now.model_version, now.dataset_id) == (version.model_version, dataset.id)
         assert (now.settled, now.open) == (1, 1)
 

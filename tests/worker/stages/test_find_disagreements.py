@@ -20,8 +20,7 @@ from ml.images.store import FileStore
 from tests.builders import NOON, make_snapshot, make_webcam
 from tests.tiny_model import DARK, activate, picture, register_bundle
 from worker.jobs import run_job
-from worker.queue import submit
-from worker.stages.find_disagreements import version_to_ask
+from worker.queue import submit, version_to_ask
 
 SIZES = {"largest": 2, "flips": 5, "band": 3, "control": 4}
 
@@ -35,7 +34,7 @@ def _checkered(level: int, pattern: int) -> bytes:
     return opened.getvalue()
 
 
-def _stored(session: Session, store: FileStore, data: bytes, **facts: Any) -> int:
+def stored(session: Session, store: FileStore, data: bytes, **facts: Any) -> int:
     info = inspect(data)
     store.put_image(data)
     images.add_image(session, info.sha256, info.media_type, info.width, info.height, info.byte_size)
@@ -75,13 +74,13 @@ def frames(database: str, store: FileStore) -> dict[str, int]:
         activate(session, version)
         webcam = make_webcam(session)
         found = {
-            "bright, rated 1": _stored(session, store, picture(240)),
-            "dark, rated 5": _stored(session, store, picture(20)),
-            "agreed": _stored(session, store, picture(150)),
-            "learned": _stored(session, store, picture(10)),
-            "near the threshold": _stored(session, store, picture(205)),
-            "first of two": _stored(session, store, _checkered(100, 1), webcam_id=webcam.id, captured_at=NOON),
-            "second of two": _stored(session, store, _checkered(104, 1), webcam_id=webcam.id,
+            "bright, rated 1": stored(session, store, picture(240)),
+            "dark, rated 5": stored(session, store, picture(20)),
+            "agreed": stored(session, store, picture(150)),
+            "learned": stored(session, store, picture(10)),
+            "near the threshold": stored(session, store, picture(205)),
+            "first of two": stored(session, store, _checkered(100, 1), webcam_id=webcam.id, captured_at=NOON),
+            "second of two": stored(session, store, _checkered(104, 1), webcam_id=webcam.id,
                                      captured_at=NOON + timedelta(minutes=1)),
         }  # fmt: skip
         for name, rating in (("bright, rated 1", 1), ("dark, rated 5", 5), ("agreed", 3), ("learned", 5)):
