@@ -17,6 +17,8 @@ from db.tables.access import Scope
 from ml.judgements.rating_labels import GOOD_FROM
 from ml.readings import STARS_TO_BAND_END
 
+KIND = "rating"
+"""Whose review sets the frames come from: the verdicts are ratings."""
 BAND = (GOOD_FROM - STARS_TO_BAND_END, GOOD_FROM + STARS_TO_BAND_END)
 """AI ratings near what people call good."""
 router = APIRouter(prefix="/v1/label-queue", tags=["snapshots"], route_class=KeyedRoute)
@@ -29,7 +31,7 @@ def take_frames(body: QueueBody, session: SessionDep, caller: Annotated[Caller, 
     """
     check_rater(caller, body.rater)
     desk = Desk(body.rater, body.seat, body.skipped)
-    frames = lease_frames(session, desk, count=body.count, band=BAND)
+    frames = lease_frames(session, desk, kind=KIND, count=body.count, band=BAND)
     return {"frames": frames, **asdict(count_queue(session, body.rater))}
 
 

@@ -167,10 +167,14 @@ def retract_rating(
     rater: Text,
     session: SessionDep,
     caller: Annotated[Caller, require(Scope.RATE)],
+    *,
+    restore: Annotated[bool, Query(description="Whether the verdict that this one replaced counts once more.")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> WebcamSnapshot:
     """Undo a rater's verdict. Both, verdict and undoing, stay in the record."""
     check_rater(caller, rater)
-    if not labels.retract_rating(session, snapshot_id=snapshot_id, rater=rater, idempotency_key=idempotency_key):
+    if not labels.retract_rating(
+        session, snapshot_id=snapshot_id, rater=rater, restore=restore, idempotency_key=idempotency_key
+    ):
         raise NotFound(f"{rater} has no rating of snapshot {snapshot_id} that could be taken back")
     return webcams.get_snapshot(session, snapshot_id)

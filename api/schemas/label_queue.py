@@ -33,7 +33,8 @@ class QueuedFrameView(View):
 
     snapshot_id: int
     reason: str
-    """Why it was chosen: `unsure` (a model is, near its threshold) or `random` (drawn from all without a label)."""
+    """Why it was chosen: `review` (it waits in a review set), `unsure` (a model is, near what people call good) or
+    `random` (drawn from all without a label)."""
     expires_at: datetime
     """Until when nobody else is given it; asking again renews that."""
     image_sha256: str

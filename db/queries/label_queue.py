@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,8 +10,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
+from db.queries.disagreements import open_frames
+
 LEASE_TIME = timedelta(minutes=5)
 """A frame is kept for a rater so long after the last time that the rater's page asked."""
+TURNS = ("review", "unsure", "review", "random")
+"""By what reasons frames are chosen, one after the other."""
 MANY = 10_000
 """Frames that wait are counted up to this."""
 _DRAWN_AT_ONCE = 64
@@ -61,18 +65,20 @@ class QueueCounts:
     """Snapshots with an image on which nobody has one, `MANY` at most."""
 
 
-def lease_frames(session: Session, desk: Desk, *, count: int, band: tuple[float, float]) -> list[QueuedFrame]:
+def lease_frames(
+    session: Session, desk: Desk, *, kind: str, count: int, band: tuple[float, float]
+) -> list[QueuedFrame]:
     """Keep up to `count` frames for a rater: those kept already first, in their order, then new ones.
 
-    New ones are half such that a model is unsure of, with an AI rating within `band`, and half drawn from all that
-    nobody has labelled; where one sort runs out, the other fills up.
+    New ones come by turns as `TURNS` has it: what waits in review sets of `kind`, what a model is unsure of, with an AI
+    rating within `band`, and what is drawn from all that nobody has labelled. Where one sort runs out the others fill up.
     """
     _extend(session, desk)
     held = _held(session, desk)
     if len(held) < count:
         # One after the other, or two who choose the same at once would both come away with less than they asked for.
         session.execute(text("SELECT pg_advisory_xact_lock(hashtext('label_leases'))"))
-        _add_leases(session, desk, count - len(held), band)
+        _add_leases(session, desk, _by_turns(session, desk, kind, count - len(held), band))
         held = _held(session, desk)
     return held[:count]
 
@@ -94,15 +100,18 @@ def count_queue(session: Session, rater: str) -> QueueCounts:
 _UNLABELLED = """
     s.image_state = 'present' AND NOT EXISTS (SELECT 1 FROM webcam_snapshot_ratings v WHERE v.snapshot_id = s.id)
 """
-_FREE = f"""
-    {_UNLABELLED} AND s.id <> ALL(:skipped)
+_NOT_KEPT = """
+    s.id <> ALL(:skipped)
     AND NOT EXISTS (SELECT 1 FROM label_leases l WHERE l.snapshot_id = s.id AND l.expires_at > now())
 """
+_FREE = f"{_UNLABELLED} AND {_NOT_KEPT}"
 _OWN = """
     l.rater = :rater AND l.seat = :seat AND l.expires_at > now() AND l.snapshot_id <> ALL(:skipped)
-    AND NOT EXISTS (
-        SELECT 1 FROM webcam_snapshot_ratings v WHERE v.snapshot_id = l.snapshot_id AND v.user_session_id = :rater
-    )
+    AND coalesce((
+        SELECT e.action FROM rating_events e
+        WHERE e.snapshot_id = l.snapshot_id AND e.user_session_id = :rater AND e.created_at >= l.leased_at
+        ORDER BY e.id DESC LIMIT 1
+    ), '') <> 'rate'
 """
 """Leases that are still to be judged at this desk. One that was rated stays until it expires, so that whoever takes the
 rating back has the frame still."""
@@ -135,32 +144,52 @@ def _held(session: Session, desk: Desk) -> list[QueuedFrame]:
     return [QueuedFrame(**row) for row in rows.mappings()]
 
 
-def _add_leases(session: Session, desk: Desk, count: int, band: tuple[float, float]) -> None:
-    """Lease up to `count` new frames."""
+def _by_turns(session: Session, desk: Desk, kind: str, count: int, band: tuple[float, float]) -> dict[int, str]:
+    """Up to `count` free snapshots in the order in which they are to be shown, each with its reason."""
+    waiting = {
+        "review": _find_open(session, desk, kind),
+        "unsure": _find_unsure(session, desk, count, band),
+        "random": _find_random(session, desk, count),
+    }
     chosen: dict[int, str] = {}
-    for share in ((count + 1) // 2, count):
-        for reason, find in _WAYS.items():
-            taken = sum(each == reason for each in chosen.values())
-            limit = min(share - taken, count - len(chosen))
-            if limit > 0:
-                found = find(session, desk, limit + len(chosen), band)
-                fresh = [snapshot_id for snapshot_id in found if snapshot_id not in chosen][:limit]
-                chosen |= dict.fromkeys(fresh, reason)
+    while any(waiting.values()):
+        for reason in TURNS:
+            while waiting[reason]:
+                snapshot_id = waiting[reason].pop(0)
+                if snapshot_id not in chosen:
+                    chosen[snapshot_id] = reason
+                    break
+            if len(chosen) == count:
+                return chosen
+    return chosen
+
+
+def _add_leases(session: Session, desk: Desk, chosen: dict[int, str]) -> None:
     session.execute(
         text(
             """
             INSERT INTO label_leases (snapshot_id, rater, seat, reason, expires_at)
             SELECT snapshot_id, :rater, :seat, reason, now() + :time
-            FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS given (snapshot_id, reason)
-            ORDER BY snapshot_id
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) WITH ORDINALITY AS given (snapshot_id, reason, place)
+            ORDER BY place
             ON CONFLICT (snapshot_id) DO UPDATE
                 SET rater = excluded.rater, seat = excluded.seat, reason = excluded.reason, leased_at = now(),
                     expires_at = excluded.expires_at
                 WHERE label_leases.expires_at <= now()
             """
         ),
-        {**desk.given, "time": LEASE_TIME, "ids": sorted(chosen), "reasons": [chosen[each] for each in sorted(chosen)]},
+        {**desk.given, "time": LEASE_TIME, "ids": list(chosen), "reasons": list(chosen.values())},
     )
+
+
+def _find_open(session: Session, desk: Desk, kind: str) -> list[int]:
+    """What waits in review sets and is free, the most urgent first."""
+    ids = [each.snapshot_id for each in open_frames(session, kind, rater=desk.rater, limit=MANY)]
+    free = session.execute(
+        text(f"SELECT s.id FROM webcam_snapshots s WHERE s.id = ANY(:ids) AND {_NOT_KEPT}"), {**desk.given, "ids": ids}
+    )
+    allowed = {row.id for row in free}
+    return [snapshot_id for snapshot_id in ids if snapshot_id in allowed]
 
 
 def _find_unsure(session: Session, desk: Desk, limit: int, band: tuple[float, float]) -> list[int]:
@@ -176,7 +205,7 @@ def _find_unsure(session: Session, desk: Desk, limit: int, band: tuple[float, fl
     return [row.id for row in rows]
 
 
-def _find_random(session: Session, desk: Desk, limit: int, _band: tuple[float, float]) -> list[int]:
+def _find_random(session: Session, desk: Desk, limit: int) -> list[int]:
     """Free frames drawn at random, each with the same chance.
 
     Numbers are drawn first and looked up, which needs no look at the whole table; what is not there is drawn in vain.
@@ -202,11 +231,3 @@ def _find_random(session: Session, desk: Desk, limit: int, _band: tuple[float, f
         text(f"SELECT s.id FROM webcam_snapshots s WHERE {_FREE} ORDER BY random() LIMIT :limit"), given
     )
     return [row.id for row in rows]
-
-
-_WAYS: dict[str, Callable[[Session, Desk, int, tuple[float, float]], list[int]]] = {
-    "unsure": _find_unsure,
-    "random": _find_random,
-}
-"""Why a frame is chosen -> which are free for that reason."""
-REASONS = tuple(_WAYS)

@@ -77,22 +77,30 @@ def rate_snapshot(
     )
     if _is_known(session, event):
         return
-    session.add(event)
-    values = {"rating": rating, "is_sunset_verdict": is_sunset, "label_source": label_source, "import_id": import_id}
-    session.execute(
-        insert(WebcamSnapshotRating)
-        .values(snapshot_id=snapshot_id, user_session_id=rater, **values)
-        .on_conflict_do_update(index_elements=["snapshot_id", "user_session_id"], set_=values)
-    )
-    session.flush()
+    _make_current(session, event)
     recompute_ratings(session, [snapshot_id])
     settle(session, snapshot_id, rater)
 
 
-def retract_rating(session: Session, *, snapshot_id: int, rater: str, idempotency_key: str | None = None) -> bool:
+def _make_current(session: Session, event: RatingEvent) -> None:
+    """Record a rating, and have it be the rater's current verdict."""
+    session.add(event)
+    values = {name: getattr(event, name) for name in ("rating", "is_sunset_verdict", "label_source", "import_id")}
+    session.execute(
+        insert(WebcamSnapshotRating)
+        .values(snapshot_id=event.snapshot_id, user_session_id=event.user_session_id, **values)
+        .on_conflict_do_update(index_elements=["snapshot_id", "user_session_id"], set_=values)
+    )
+    session.flush()
+
+
+def retract_rating(
+    session: Session, *, snapshot_id: int, rater: str, restore: bool = False, idempotency_key: str | None = None
+) -> bool:
     """Undo a rater's current verdict by a new event; False when there was none. What it had settled is open again.
 
-    With an `idempotency_key` that the rater used for this before, nothing happens, and it is True again.
+    With `restore`, the verdict that it had replaced is the rater's once more, by another event. With an `idempotency_key`
+    that the rater used for this before, nothing happens, and it is True again.
 
     Raises:
         Conflict: The key was used for something else.
@@ -111,13 +119,25 @@ def retract_rating(session: Session, *, snapshot_id: int, rater: str, idempotenc
     ).one_or_none()
     if current is None:
         return False
+    replaced = _replaced_verdict(session, snapshot_id, rater) if restore else None
     event.label_source = current.label_source
     session.add(event)
     session.delete(current)
     session.flush()
+    if replaced is not None:
+        _make_current(session, replaced)
     recompute_ratings(session, [snapshot_id])
     open_again(session, snapshot_id, rater)
     return True
+
+
+def _replaced_verdict(session: Session, snapshot_id: int, rater: str) -> RatingEvent | None:
+    """The verdict before the rater's last one, as an event to come; None where there was none or it had been taken back."""
+    own = (col(RatingEvent.snapshot_id) == snapshot_id, col(RatingEvent.user_session_id) == rater)
+    last = session.exec(select(RatingEvent).where(*own).order_by(col(RatingEvent.id).desc()).limit(2)).all()
+    if len(last) < 2 or last[1].action != "rate":
+        return None
+    return RatingEvent(**last[1].model_dump(exclude={"id", "created_at", "idempotency_key"}))
 
 
 def _is_known(session: Session, event: RatingEvent) -> bool:

@@ -23,7 +23,7 @@ export function newId() {
 function send(rater, entry) {
   const ratings = `/v1/snapshots/${entry.snapshotId}/ratings`;
   if (entry.action === "retract") {
-    return call("DELETE", `${ratings}/${encodeURIComponent(rater)}`, { idempotencyKey: entry.id });
+    return call("DELETE", `${ratings}/${encodeURIComponent(rater)}?restore=true`, { idempotencyKey: entry.id });
   }
   const body = { rater, rating: entry.rating, is_sunset: entry.isSunset, label_source: "human" };
   if (entry.seen) body.shown_model_version = entry.seen;

@@ -1,6 +1,7 @@
 // What the label page says, in words.
 
 const WHY = {
+  review: "it waits for somebody's eyes",
   unsure: "one of those from which a model learns most",
   random: "drawn from all frames that nobody has labelled",
 };
