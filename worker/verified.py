@@ -1,4 +1,5 @@
-"""Reading what never changes: a bundle, a run, a manifest. The sha256 of the bytes is compared with what was recorded.
+"""Reading what never changes: a bundle, a run, a manifest, an evaluation's files. The bytes' sha256 is compared with what
+was recorded.
 
 A local store gives its files as they lie on the disk, so whoever uses one of these sees a changed byte here, before it
 is learned from, served or shown.
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from db.tables import Dataset, ModelTrainingRun, ModelVersion
+from db.tables import Dataset, Evaluation, ModelTrainingRun, ModelVersion
 from ml.bundle import BundleError, bundle_sha256
+from ml.images.decode import sha256_of
 from ml.images.store import FileStore, StoreError, directory_sha256
 from ml.manifest import SPLITS, ManifestError, ManifestRow, check_manifest, manifest_bytes, parse_manifest
 
@@ -104,3 +106,36 @@ def check_dataset(store: FileStore, dataset: Dataset) -> None:
     """
     for name in SPLITS:
         read_dataset_file(store, dataset, name)
+
+
+def read_evaluation_file(store: FileStore, evaluation: Evaluation, name: str) -> bytes | None:
+    """One of an evaluation's files, byte for byte as it was written; None where the evaluation is older than that file.
+
+    Evaluations from before these hashes were recorded are read as they lie.
+
+    Raises:
+        StoreError: `changed`, or the file is missing or cannot be read.
+    """
+    key, recorded = f"{evaluation.artifact_key}/{name}", evaluation.files_sha256
+    if recorded is None:
+        return store.read_file(key) if store.has_file(key) else None
+    if name not in recorded:
+        return None
+    data = store.read_file(key)
+    if sha256_of(data) != recorded[name]:
+        raise StoreError(
+            "changed",
+            f"{name} of evaluation {evaluation.id} is not what was written: see {key} in the store; put it back from a "
+            "backup, or evaluate again",
+        )
+    return data
+
+
+def check_evaluation(store: FileStore, evaluation: Evaluation) -> None:
+    """Read every file of an evaluation whose sha256 was recorded.
+
+    Raises:
+        StoreError: One has changed, is missing or cannot be read.
+    """
+    for name in evaluation.files_sha256 or ():
+        read_evaluation_file(store, evaluation, name)

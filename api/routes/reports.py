@@ -17,6 +17,7 @@ from db.errors import NotFound
 from db.queries import evaluations
 from ml.suspects import SUSPECTS_FILE, parse_suspects
 from worker.places import file_store
+from worker.verified import read_evaluation_file
 
 router = APIRouter(prefix="/v1/evaluations/{evaluation_id}", tags=["models"], route_class=KeyedRoute)
 POLICY = (
@@ -78,10 +79,10 @@ def _file(session: SessionDep, evaluation_id: int, name: str, media_type: str, i
 
 def _content(session: SessionDep, evaluation_id: int, name: str) -> bytes:
     evaluation = evaluations.get_evaluation(session, evaluation_id)
-    store, key = file_store(), f"{evaluation.artifact_key}/{name}"
-    if not store.has_file(key):
+    content = read_evaluation_file(file_store(), evaluation, name)
+    if content is None:
         raise NotFound(
-            f"evaluation {evaluation_id} has no {name}: it is older than that file, or the file is gone. "
+            f"evaluation {evaluation_id} has no {name}: it is older than that file. "
             f"POST /v1/models/{evaluation.model_version}/evaluations makes a new one"
         )
-    return store.read_file(key)
+    return content

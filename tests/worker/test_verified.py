@@ -10,11 +10,12 @@ import pytest
 
 from api.active_models import ActiveModels
 from db.engine import session_scope
-from db.queries import images, jobs, labels, models
+from db.queries import evaluations, images, jobs, labels, models
 from db.tables import Dataset, ModelVersion
 from ml.bundle import BundleError
 from ml.export_dataset import Gates
-from ml.images.store import FileStore, StoreError, directory_sha256
+from ml.images.decode import sha256_of
+from ml.images.store import FileStore, StoreError, directory_sha256, image_key
 from ml.manifest import ManifestError, manifest_sha256
 from tests.builders import make_snapshot
 from tests.conftest import client_of
@@ -143,15 +144,66 @@ def test_a_flipped_byte_of_an_active_manifest_is_refused_and_named_by_the_doctor
     assert verified.read_active_manifest(store, dataset.manifest_sha256) == data
 
 
-def test_a_flipped_byte_of_what_a_run_wrote_is_refused(database: str, store: FileStore, tmp_path: Path) -> None:
+def test_a_flipped_byte_of_what_a_run_wrote_is_refused_and_named_by_the_doctor(
+    database: str,
+    store: FileStore,
+    tmp_path: Path,
+    afterglow: Afterglow,  # noqa: F811
+) -> None:
     (tmp_path / "weights").write_bytes(b"weights of a run")
     store.put_directory(tmp_path, "runs/job-0/attempt-1")
     with session_scope() as session:
         run = models.add_run(session, model_version="flipped_run", kind="rating", status="trained",
                              artifact_path="runs/job-0/attempt-1", artifact_sha256=directory_sha256(tmp_path))  # fmt: skip
-    with flipped(stored(store, "runs/job-0/attempt-1") / "weights"), pytest.raises(StoreError, match="not those that"):
-        verified.fetch_run(store, run, tmp_path / "fetched")
+    with flipped(stored(store, "runs/job-0/attempt-1") / "weights"):
+        with pytest.raises(StoreError, match="not those that"):
+            verified.fetch_run(store, run, tmp_path / "fetched")
+        (found,) = [
+            each for each in afterglow("doctor", "--no-torch", "--json").json["findings"] if each["about"] == "runs"
+        ]
+        assert (found["health"], f"run {run.id}" in found["says"]) == ("problem", True)
     assert verified.fetch_run(store, run, tmp_path / "fetched").is_dir()
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json", "predictions.csv"])
+def test_a_flipped_byte_of_an_evaluations_files_is_refused_and_named_by_the_doctor(
+    version: ModelVersion, dataset: Dataset, store: FileStore, server: str, api_key: Callable[..., str], tmp_path: Path,
+    afterglow: Afterglow, name: str,  # noqa: F811
+) -> None:  # fmt: skip
+    contents = {each: f"{name}: {each}".encode() for each in ("report.html", "report.json", "predictions.csv")}
+    for each, content in contents.items():
+        (tmp_path / each).write_bytes(content)
+    key = f"reports/{name}"
+    store.put_directory(tmp_path, key)
+    with session_scope() as session:
+        evaluation = evaluations.add_evaluation(
+            session, model_version=version.model_version, kind="rating", dataset_id=dataset.id, method="test",
+            manifest_sha256=dataset.manifest_sha256, report={}, artifact_key=key,
+            files_sha256={each: sha256_of(content) for each, content in contents.items()},
+        )  # fmt: skip
+    assert verified.read_evaluation_file(store, evaluation, "suspects.csv") is None
+    with flipped(stored(store, key) / name):
+        with pytest.raises(StoreError, match=f"{name} of evaluation {evaluation.id} is not what was written"):
+            verified.read_evaluation_file(store, evaluation, name)
+        said = afterglow("doctor", "--no-torch", "--json")
+        (found,) = [each for each in said.json["findings"] if each["about"] == "evaluations"]
+        assert (found["health"], f"evaluation {evaluation.id}" in found["says"]) == ("problem", True)
+        if name.startswith("report"):
+            with client_of(server, api_key()) as client:
+                assert client.get(f"/v1/evaluations/{evaluation.id}/{name}").status_code == 503
+    assert verified.read_evaluation_file(store, evaluation, name) == contents[name]
+
+
+def test_a_flipped_byte_of_a_frame_is_named_by_the_doctor(
+    dataset: Dataset,
+    store: FileStore,
+    afterglow: Afterglow,  # noqa: F811
+) -> None:
+    row = verified.dataset_rows(store, dataset)[-1]
+    with flipped(stored(store, image_key(str(row.image_sha256)))):
+        said = afterglow("doctor", "--no-torch", "--files", "--json")
+        (found,) = [each for each in said.json["findings"] if each["about"] == "images"]
+        assert (found["health"], str(row.image_sha256) in found["says"]) == ("problem", True)
 
 
 def test_a_file_that_came_later_makes_another_bundle(version: ModelVersion, store: FileStore, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def examine(*, with_torch: bool = True, every_file: bool = False) -> list[Findin
         services.check_postgres, services.check_migrations, services.check_redis, services.check_store,
         processes.check_up, machine.check_port, processes.check_workers, processes.check_dispatcher,
         processes.check_beat, content.check_keys, content.check_models, content.check_weights,
-        files.check_bundles, files.check_manifests,
+        files.check_bundles, files.check_manifests, files.check_results,
     ]  # fmt: skip
     if not with_torch:
         checks.remove(machine.check_torch)

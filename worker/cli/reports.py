@@ -37,6 +37,7 @@ def report(
     from worker.cli.output import check_out, console, print_json
     from worker.places import file_store, report_cache
     from worker.services import running_services
+    from worker.verified import read_evaluation_file
 
     check_out(out)
     again = f"`afterglow evaluate {model_version}` makes one"
@@ -45,16 +46,16 @@ def report(
         evaluation = evaluations.latest_evaluation(session, model_version)
         if evaluation is None:
             raise NotFound(f"{model_version} has no evaluation yet: {again}")
+        page, content = read_evaluation_file(file_store(), evaluation, "report.html"), evaluation.report
         found = file_store().fetch_directory(evaluation.artifact_key, report_cache() / f"evaluation-{evaluation.id}")
-        page, content = found / "report.html", evaluation.report
-    if not page.is_file():
+    if page is None:
         raise NotFound(f"the last evaluation of {model_version} is older than its pages: {again}")
     if out is not None:
-        write_over(out, page.read_bytes())
+        write_over(out, page)
     if as_json:
         print_json(content)
     else:
-        console.print(str(out or page), markup=False)
+        console.print(str(out or found / "report.html"), markup=False)
 
 
 def suspects(
@@ -79,16 +80,17 @@ def suspects(
     from worker.cli.output import console, print_json, print_table
     from worker.places import file_store
     from worker.services import running_services
+    from worker.verified import read_evaluation_file
 
     with running_services(), session_scope() as session:
         models.get_version(session, model_version)
         evaluation = evaluations.latest_evaluation(session, model_version)
-        key = f"{evaluation.artifact_key}/{SUSPECTS_FILE}" if evaluation is not None else None
-    if key is None or not file_store().has_file(key):
+        data = None if evaluation is None else read_evaluation_file(file_store(), evaluation, SUSPECTS_FILE)
+    if data is None:
         raise NotFound(
             f"no evaluation of {model_version} has ranked labels yet: `afterglow evaluate {model_version}` does"
         )
-    ranked = parse_suspects(file_store().read_file(key))
+    ranked = parse_suspects(data)
     if as_json:
         print_json([asdict(each) for each in ranked[:limit]])
         return

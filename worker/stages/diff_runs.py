@@ -15,6 +15,7 @@ from ml.frames import thumbnail
 from ml.images.decode import ImageError
 from ml.images.store import FileStore, StoreError
 from ml.judgements import judgement
+from worker.verified import read_evaluation_file
 
 NUM_EVALUATIONS = 10
 """Newest evaluations of a version that are asked for predictions."""
@@ -27,7 +28,7 @@ def diff_two_runs(
 
     Raises:
         Conflict: They are one run, or of two kinds.
-        StoreError: The predictions of an evaluation cannot be read.
+        StoreError: The predictions of an evaluation cannot be read, or are not those that it wrote.
     """
     if base.id == other.id:
         raise Conflict(f"run {base.id} is compared with itself: name two runs")
@@ -74,7 +75,7 @@ def _predictions(session: Session, store: FileStore, model_version: str) -> dict
     """Every prediction that evaluations of a version kept. The model never changes, so the newest word is as good as any."""
     found: dict[int, Prediction] = {}
     for evaluation in evaluations.list_evaluations(session, model_version, limit=NUM_EVALUATIONS):
-        key = f"{evaluation.artifact_key}/predictions.csv"
-        if store.has_file(key):
-            found = read_predictions(store.read_file(key)) | found
+        data = read_evaluation_file(store, evaluation, "predictions.csv")
+        if data is not None:
+            found = read_predictions(data) | found
     return found

@@ -28,6 +28,21 @@ _RUNS = """
 """
 
 
+_RUN_FILES = """
+    SELECT id, artifact_path, artifact_sha256, count(*) OVER () AS num_all FROM model_training_runs
+    WHERE artifact_path IS NOT NULL AND artifact_sha256 IS NOT NULL ORDER BY id DESC LIMIT %s
+"""
+_EVALUATIONS = """
+    SELECT id, artifact_key, files_sha256, count(*) OVER () AS num_all FROM evaluations WHERE files_sha256 IS NOT NULL
+    ORDER BY id DESC LIMIT %s
+"""
+_IMAGES = """
+    SELECT sha256, count(*) OVER () AS num_all FROM images
+    WHERE EXISTS (SELECT FROM webcam_snapshots AS s WHERE s.image_sha256 = images.sha256 AND s.image_state = 'present')
+    ORDER BY id DESC LIMIT %s
+"""
+
+
 def check_bundles(place: Place) -> Iterator[Finding]:
     """The bundles of model versions: those that are active, and the newest."""
     from db.tables import ModelVersion
@@ -61,6 +76,26 @@ def check_manifests(place: Place) -> Iterator[Finding]:
         place, "manifests", _RUNS, lambda row: read_active_manifest(store, row["manifest_sha256"]),
         lambda row: f"run {row['id']}",
     )  # fmt: skip
+
+
+def check_results(place: Place) -> Iterator[Finding]:
+    """What training runs wrote, the files of evaluations, and the images of frames, the newest first."""
+    from db.tables import Evaluation, ModelTrainingRun
+    from worker.places import file_store
+    from worker.verified import check_evaluation, fetch_run
+
+    store = file_store()
+
+    def check_run(row: dict[str, Any]) -> None:
+        with tempfile.TemporaryDirectory(prefix="afterglow-doctor-") as directory:
+            fetch_run(store, ModelTrainingRun(**row), Path(directory) / "run")
+
+    yield from _checked(place, "runs", _RUN_FILES, check_run, lambda row: f"run {row['id']}")
+    yield from _checked(
+        place, "evaluations", _EVALUATIONS, lambda row: check_evaluation(store, Evaluation(**row)),
+        lambda row: f"evaluation {row['id']}",
+    )  # fmt: skip
+    yield from _checked(place, "images", _IMAGES, lambda row: store.image(row["sha256"]), lambda _: "an image")
 
 
 def _checked(
