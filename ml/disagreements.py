@@ -2,9 +2,10 @@
 
 Four ways lead in. Two are certain: the frames on which people and the model are furthest apart, and flips, where they
 stand on opposite sides of the threshold. Both are asked only of frames that the version did not learn from, since a
-model agrees with what it was taught. Two are drawn by chance: a sample of all frames near the threshold, and a control
-of everything, whose figures alone say how the model does in general. Near-duplicates are one question: the frame with the
-largest disagreement stands for those that it resembles, so a set never holds two that are alike.
+model agrees with what it was taught, and of no test rows, whose labels must not bend towards it. Two are drawn by
+chance: a sample of all frames near the threshold, and a control of everything, whose figures alone say how the model
+does in general. Near-duplicates are one question: the frame with the largest disagreement stands for those that it
+resembles, so a set never holds two that are alike.
 
 A frame that is settled is out of every way. It comes back for a new reason only: its label is another one than when it
 was settled, or another version errs in the other direction (docs/decisions/0013).
@@ -62,6 +63,8 @@ class Frame:
     """What the version says, in [0, 1]; None where it has not scored this frame."""
     learned: bool
     """Whether the version was trained or validated on it."""
+    is_test: bool
+    """Whether an export would have it in its test split."""
     settlements: tuple[Settlement, ...] = ()
 
 
@@ -91,7 +94,7 @@ class Chosen:
     inclusion_probability: float
     """Chance, over all seeds, that a set of these frames holds this one by whatever way; in (0, 1]."""
     disagreement: float | None
-    """In [0, 1]; None without a label or a score, or where the version learned from it or from a near-duplicate."""
+    """In [0, 1]; None without a label or a score, of a test row, or where the version learned from it or a near-duplicate."""
     need: str
 
 
@@ -198,13 +201,16 @@ def _neighbours(alike: Iterable[tuple[int, int]]) -> Mapping[int, set[int]]:
 
 
 def _apart(frames: Sequence[Frame], reading: Reading, near: Mapping[int, set[int]]) -> dict[int, float]:
-    """Snapshot -> disagreement, of frames that tell something: judged by both, and not what the version was taught."""
+    """Snapshot -> disagreement, of frames that may be asked about for it: judged by both, not what the version was taught,
+    and no test row.
+    """
     learned = {frame.snapshot_id for frame in frames if frame.learned}
     return {
         frame.snapshot_id: reading.disagreement(frame.label, frame.raw_score)
         for frame in frames
         if frame.label is not None
         and frame.raw_score is not None
+        and not frame.is_test
         and frame.snapshot_id not in learned
         and not near.get(frame.snapshot_id, set()) & learned
     }

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from db.queries import images, models, photos, webcams
 from db.tables import ModelTrainingRun, ModelVersion, Photo, Webcam, WebcamSnapshot
+from ml.splits import local_day, webcam_group
 
 _numbers = itertools.count(1)
 NOON = datetime(2026, 2, 12, 17, 0, tzinfo=UTC)
@@ -76,3 +77,12 @@ def make_photo(session: Session, project_id: int, **facts: Any) -> Photo:
               "orientation": 1, "phash": number, "name": f"{number}.png", "stage": None, "taken_at": None, **facts}  # fmt: skip
     ids, _ = photos.add_photos(session, project_id, [values])
     return session.get_one(Photo, ids[values["sha256"]])
+
+
+def put_into_split(session: Session, split: str, *snapshot_ids: int) -> None:
+    """Record in which split the webcams' days of these snapshots are, which their hashes would decide otherwise."""
+    for snapshot_id in snapshot_ids:
+        snapshot = webcams.get_snapshot(session, snapshot_id)
+        group_id = f"{webcam_group(snapshot.webcam_id)}:{local_day(snapshot.captured_at, None)}"
+        row = {"kind": "rating", "group_id": group_id, "split": split, "seen": True, "salt": "test"}
+        models.add_split_assignments(session, [row])

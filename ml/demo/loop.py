@@ -195,7 +195,7 @@ def review_set(loop: Loop, version: Version, way: Way, number: int) -> tuple[Cho
         frames.append(
             Frame(
                 each.snapshot_id, each.webcam_id, each.captured_at, None if row is None else row.label_value,
-                way.given[each.snapshot_id], float(raw[place]), each.snapshot_id in learned,
+                way.given[each.snapshot_id], float(raw[place]), each.snapshot_id in learned, False,
                 tuple(way.settled[each.snapshot_id]),
             )
         )  # fmt: skip
@@ -214,7 +214,9 @@ def _settle(loop: Loop, version: Version, way: Way, chosen: Sequence[Chosen]) ->
 
 def _unjudged(world: World) -> list[Frame]:
     """The frames of the pool before anybody says anything of them."""
-    return [Frame(each.snapshot_id, each.webcam_id, each.captured_at, None, 0, None, False) for each in world.pool]
+    return [
+        Frame(each.snapshot_id, each.webcam_id, each.captured_at, None, 0, None, False, False) for each in world.pool
+    ]
 
 
 def _tell(seed: int, fraction: float, message: str) -> None:

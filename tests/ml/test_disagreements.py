@@ -40,7 +40,7 @@ BINARY = Reading("b1", RATING, "binary", Scale(0.0, 5.0), Calibration("platt"), 
 NOBODY = Wanted(largest=0, flips=0, band=0, control=0)
 
 
-def frame(snapshot_id, stars=None, label=None, num_verdicts=None, learned=False, settlements=()):
+def frame(snapshot_id, stars=None, label=None, num_verdicts=None, learned=False, is_test=False, settlements=()):
     return Frame(
         snapshot_id,
         webcam_id=1,
@@ -49,6 +49,7 @@ def frame(snapshot_id, stars=None, label=None, num_verdicts=None, learned=False,
         num_verdicts=(0 if label is None else 1) if num_verdicts is None else num_verdicts,
         raw_score=None if stars is None else stars / 5,
         learned=learned,
+        is_test=is_test,
         settlements=settlements,
     )
 
@@ -77,6 +78,7 @@ def populations(draw):
             stars=draw(st.none() | quarters),
             label=draw(st.none() | quarters),
             learned=draw(st.booleans()),
+            is_test=draw(st.booleans()),
             settlements=draw(st.sampled_from([(), (Settlement("v1", 3.0, 1),), (Settlement("v0", None, None),)])),
         )
         for number in range(1, num + 1)
@@ -131,13 +133,14 @@ class TestWhateverTheFrames:
 
     @settings(max_examples=50)
     @given(populations())
-    def test_what_is_certain_contradicts_a_label_that_was_not_learned(self, population):
+    def test_what_is_certain_contradicts_a_label_that_was_not_learned_and_judges_nothing(self, population):
         frames, wanted, seed, alike = population
         learned = {each.snapshot_id for each in frames if each.learned}
         near_learned = learned | {a for a, b in alike if b in learned} | {b for a, b in alike if a in learned}
         for each in choose(frames, wanted, seed, alike).chosen:
             told = each.frame.label is not None and each.frame.raw_score is not None
-            assert (each.disagreement is not None) == (told and each.frame.snapshot_id not in near_learned)
+            untaught = each.frame.snapshot_id not in near_learned
+            assert (each.disagreement is not None) == (told and untaught and not each.frame.is_test)
             if {LARGEST, FLIP} & set(each.reasons):
                 assert each.disagreement > 0
                 assert each.inclusion_probability == 1.0
@@ -151,7 +154,9 @@ class TestWhateverTheFrames:
         apart = {
             each.snapshot_id: abs(each.label / 5 - each.raw_score)
             for each in frames
-            if each.label is not None and each.raw_score is not None and not each.learned and not each.settlements
+            if each.label is not None
+            and each.raw_score is not None
+            and not (each.learned or each.is_test or each.settlements)
         }
         unsettled = [each for each in frames if not each.settlements]
         chosen = by_reason(choose(unsettled, wanted, seed), LARGEST)
@@ -223,6 +228,14 @@ class TestWays:
         found = choose([frame(1, 3.0, 2.0), frame(2, 3.0, 1.0)], Wanted(), alike=[(1, 2)])
         assert ids(found) == {2}
         assert found.num_alike == 1
+
+    def test_test_rows_are_asked_about_by_chance_alone(self):
+        frames = [frame(1, 5.0, 0.5, is_test=True), frame(2, 4.0, 0.5, is_test=True), frame(3, 3.0, 2.5)]
+        found = choose(frames, Wanted())
+        assert by_reason(found, LARGEST) == {3}
+        assert by_reason(found, FLIP) == set()
+        assert by_reason(found, BAND) == {2}
+        assert by_reason(found, CONTROL) == {1, 2, 3}
 
     def test_a_chain_of_likeness_does_not_swallow_its_ends(self):
         frames = [frame(number, 1.0) for number in (1, 2, 3)]

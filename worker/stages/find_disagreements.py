@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,19 +11,22 @@ import numpy as np
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import disagreements, scoring
+from db.queries import disagreements, models, scoring
 from db.queries.disagreements import Closed, StoredFrame
 from db.queries.labels import LABEL_QUERIES, LabelRow, settled_time
 from db.tables import ModelVersion
 from ml.disagreements import Chosen, Frame, ReviewSet, Settlement, Wanted, choose_review_set, near_pairs
+from ml.export_dataset import Candidate, Gates, build_rows
 from ml.images.decode import ImageError
 from ml.images.fingerprints import THUMBNAIL_PX, Fingerprints, fingerprints_of
 from ml.images.store import FileStore, StoreError
 from ml.judgements import judgement
 from ml.readings import Reading
+from ml.splits import Assignment
 from worker.jobs import Finish, JobContext
 from worker.places import bundle_cache, feature_cache, file_store
 from worker.queue import version_to_ask
+from worker.stages.export_dataset import SALT
 from worker.stages.served import Served, load_served
 
 Progress = Callable[[float, str], None]
@@ -56,8 +59,8 @@ def find_disagreements(
     with session_scope() as session:
         version = version_to_ask(session, kind, model_version)
         as_of = settled_time(session)
-        sources = judgement(kind).label_sources
-        rows = {row.snapshot_id: row for source in reversed(sources) for row in LABEL_QUERIES[source](session, as_of)}
+        labelled = [row for source in judgement(kind).label_sources for row in LABEL_QUERIES[source](session, as_of)]
+        test = snapshots_in_test(session, version, labelled)
         stored = disagreements.stored_frames(session, version.model_version)
         closed = disagreements.closed_before(session, kind)
     prints, readable = _fingerprints(store, stored, lambda part, text: progress(0.5 * part, text))
@@ -65,9 +68,20 @@ def find_disagreements(
     reading = Reading.of(served.scorer.bundle, served.scorer.judgement, served.policy)
     scores = _score_new(store, served, readable, lambda part, text: progress(0.5 + 0.45 * part, text))
     settlements = _settlements(reading, closed)
-    frames = [_frame(each, rows.get(each.snapshot_id), scores, settlements) for each in readable]
+    labels = {row.snapshot_id: row for row in reversed(labelled)}  # the earlier of two sources goes before
+    frames = [_frame(each, labels.get(each.snapshot_id), test, scores, settlements) for each in readable]
     chosen = choose_review_set(frames, reading, wanted, seed, near_pairs(frames, prints))
     return Found(version, reading, frames, scores, len(stored) - len(readable), chosen, as_of)
+
+
+def snapshots_in_test(session: Session, version: ModelVersion, labelled: Sequence[LabelRow]) -> set[int]:
+    """Snapshots that an export of these labels, in order of source, would put into its test split."""
+    recorded = {
+        row.group_id: Assignment(row.split, row.seen) for row in models.split_assignments(session, version.kind)
+    }
+    candidates = [Candidate(**asdict(row)) for row in labelled]
+    rows, _ = build_rows(candidates, judgement(version.kind), version.head, Gates(), SALT, recorded)
+    return {row.snapshot_id for row in rows if row.split == "test"}
 
 
 def _fingerprints(
@@ -115,6 +129,7 @@ def _settlements(reading: Reading, closed: Sequence[Closed]) -> dict[int, tuple[
 def _frame(
     stored: StoredFrame,
     label: LabelRow | None,
+    test: Collection[int],
     scores: dict[int, float],
     settlements: dict[int, tuple[Settlement, ...]],
 ) -> Frame:
@@ -126,6 +141,7 @@ def _frame(
         0 if label is None else label.num_verdicts,
         scores.get(stored.snapshot_id, stored.raw_score),
         stored.learned,
+        stored.snapshot_id in test,
         settlements.get(stored.snapshot_id, ()),
     )
 

@@ -17,7 +17,7 @@ from db.queries import disagreements, images, jobs, labels, models
 from db.tables import Disagreement, Job, ReviewSet, SnapshotAiInference, WebcamSnapshot
 from ml.images.decode import inspect
 from ml.images.store import FileStore
-from tests.builders import NOON, make_snapshot, make_webcam
+from tests.builders import NOON, make_snapshot, make_webcam, put_into_split
 from tests.tiny_model import DARK, activate, picture, register_bundle
 from worker.jobs import run_job
 from worker.queue import submit, version_to_ask
@@ -78,13 +78,21 @@ def frames(database: str, store: FileStore) -> dict[str, int]:
             "dark, rated 5": stored(session, store, picture(20)),
             "agreed": stored(session, store, picture(150)),
             "learned": stored(session, store, picture(10)),
+            "in test, rated 1": stored(session, store, picture(250)),
             "near the threshold": stored(session, store, picture(205)),
             "first of two": stored(session, store, _checkered(100, 1), webcam_id=webcam.id, captured_at=NOON),
             "second of two": stored(session, store, _checkered(104, 1), webcam_id=webcam.id,
                                      captured_at=NOON + timedelta(minutes=1)),
         }  # fmt: skip
-        for name, rating in (("bright, rated 1", 1), ("dark, rated 5", 5), ("agreed", 3), ("learned", 5)):
+        for name, rating in (
+            ("bright, rated 1", 1),
+            ("dark, rated 5", 5),
+            ("agreed", 3),
+            ("learned", 5),
+            ("in test, rated 1", 1),
+        ):
             _rate(session, found[name], "ann", rating)
+            put_into_split(session, "test" if "in test" in name else "train", found[name])
         for rater in "bcd":
             _rate(session, found["dark, rated 5"], rater, 5)
         missing = make_snapshot(session)
@@ -114,6 +122,8 @@ def test_each_frame_is_there_for_its_reason_and_asks_for_what_it_needs(frames: d
     assert band.ai_rating == pytest.approx(5 * 205 / 255, abs=0.02)
     learned = rows[frames["learned"]]
     assert (learned.reasons, learned.disagreement, learned.label_value) == (["control"], None, 5.0)
+    test = rows[frames["in test, rated 1"]]
+    assert (test.reasons, test.disagreement, test.label_value) == (["control"], None, 1.0)
     assert {row.state for row in rows.values()} == {"open"}
 
 
@@ -123,8 +133,8 @@ def test_near_duplicates_and_unreadable_frames_are_left_out_and_counted(frames: 
     assert frames["not in the store"] not in rows
     assert first.result is not None
     counts = first.result["counts"]
-    assert (counts["frames"], counts["unreadable"], counts["near_duplicates"], counts["settled"]) == (7, 1, 1, 0)
-    assert counts["ways"]["control"] == {"population": 6, "chosen": 6}
+    assert (counts["frames"], counts["unreadable"], counts["near_duplicates"], counts["settled"]) == (8, 1, 1, 0)
+    assert counts["ways"]["control"] == {"population": 7, "chosen": 7}
     assert counts["ways"]["flip"] == {"population": 2, "chosen": 2}
 
 
