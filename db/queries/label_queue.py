@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-from db.queries.disagreements import open_frames
+from db.queries.backlog import open_frames
 
 LEASE_TIME = timedelta(minutes=5)
 """A frame is kept for a rater so long after the last time that the rater's page asked."""
