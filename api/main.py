@@ -32,6 +32,7 @@ from api.routes import (
     label_queue,
     lineage,
     login,
+    model_pages,
     models,
     pages,
     raters,
@@ -110,7 +111,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         evaluation_cycles, raters, exclusions, disagreements, review_sets, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
-    for pages_of in (login.router, login.keyed, pages.router, job_pages.router):
+    for pages_of in (login.router, login.keyed, pages.router, job_pages.router, model_pages.router):
         app.include_router(pages_of)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 
 from api.schemas.fields import Body, Flag, Text, View
 from api.schemas.lineage import RunUseView
+from db.queries.evaluations import EvaluationHead
 from db.queries.lineage import RunUse
 from db.tables import Evaluation, ModelVersion
 
@@ -124,7 +125,7 @@ def model_facts(
     }
 
 
-def headline_of(evaluation: Evaluation | None) -> dict[str, Any] | None:
+def headline_of(evaluation: Evaluation | EvaluationHead | None) -> dict[str, Any] | None:
     """The primary metric on the headline rows, the model beside everything it was compared with."""
     if evaluation is None:
         return None

@@ -13,5 +13,10 @@ class NavEntry:
     title: str
 
 
-NAVIGATION = (NavEntry("/", "Home"), NavEntry("/label", "Label"), NavEntry("/jobs", "Jobs"))
+NAVIGATION = (
+    NavEntry("/", "Home"),
+    NavEntry("/label", "Label"),
+    NavEntry("/models", "Models"),
+    NavEntry("/jobs", "Jobs"),
+)
 """In the order in which they are shown."""

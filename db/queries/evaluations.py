@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from db.errors import NotFound
@@ -85,6 +88,54 @@ def latest_evaluation(session: Session, model_version: str) -> Evaluation | None
         .order_by(col(Evaluation.id).desc())
         .limit(1)
     ).first()
+
+
+@dataclass(frozen=True)
+class EvaluationHead:
+    """An evaluation without all that its report has beside the headline."""
+
+    id: int
+    model_version: str
+    kind: str
+    method: str
+    compared_with: str | None
+    created_at: datetime
+    report: dict[str, Any]
+    """`headline`, `primary`, and of `subsets` the headline's alone."""
+
+
+_HEAD = """
+    SELECT id, model_version, kind, method, compared_with, created_at,
+           jsonb_build_object('headline', report -> 'headline', 'primary', report -> 'primary', 'subsets',
+               jsonb_build_object(report ->> 'headline', report -> 'subsets' -> (report ->> 'headline'))) AS report
+    FROM evaluations WHERE report ->> 'headline' IS NOT NULL
+"""
+
+
+def latest_heads(session: Session, model_versions: Iterable[str]) -> dict[str, EvaluationHead]:
+    """Version -> the head of its newest report, for those that have one."""
+    rows = session.execute(
+        text(
+            f"SELECT DISTINCT ON (model_version) * FROM ({_HEAD} AND model_version = ANY(:names)) one "
+            "ORDER BY model_version, id DESC"
+        ),
+        {"names": list(model_versions)},
+    )
+    return {row["model_version"]: EvaluationHead(**row) for row in rows.mappings()}
+
+
+def list_heads(
+    session: Session, *, kind: str | None = None, cursor: int | None = None, limit: int = 50
+) -> list[EvaluationHead]:
+    """The heads of all reports (of a kind), newest first, from beyond the row `cursor`."""
+    rows = session.execute(
+        text(
+            f"{_HEAD} AND (CAST(:kind AS text) IS NULL OR kind = :kind) "
+            "AND (CAST(:cursor AS bigint) IS NULL OR id < :cursor) ORDER BY id DESC LIMIT :limit"
+        ),
+        {"kind": kind, "cursor": cursor, "limit": limit},
+    )
+    return [EvaluationHead(**row) for row in rows.mappings()]
 
 
 def list_evaluations(

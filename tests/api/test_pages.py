@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import httpx
 import pytest
 
 from api.main import create_app
-from api.routes import job_pages, pages
+from api.routes import job_pages, model_pages, pages
 from api.web.navigation import NAVIGATION
 from api.web.rendering import STATIC_DIR, STATIC_PATH
 from tests.api.conftest import BROWSER
@@ -20,7 +21,7 @@ from tests.conftest import client_of
 from tests.node_packages import run_node
 
 TEMPLATES = STATIC_DIR.parent / "templates"
-ROUTES = [route for module in (pages, job_pages) for route in module.router.routes]
+ROUTES = [route for module in (pages, job_pages, model_pages) for route in module.router.routes]
 PATHS = [path for _, path, route in every_route(create_app()) if route in ROUTES]
 
 
@@ -56,7 +57,7 @@ def test_a_page_runs_our_files_and_asks_this_server_and_nothing_else(
     assert re.findall(r"\sstyle=|\son\w+=|javascript:|//", answer.text) == []
     assert re.findall(r"<(?:script|style)(?![^>]*\ssrc=)", answer.text) == []
     for address in re.findall(r'(?:src|href)="([^"#]+)"', answer.text):
-        assert client.get(address).status_code == 200, address
+        assert client.get(unescape(address)).status_code == 200, address
 
 
 def test_a_browser_without_a_login_is_shown_the_form_that_leads_back(anonymous: httpx.Client) -> None:

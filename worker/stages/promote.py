@@ -83,6 +83,11 @@ def promote(
     )
 
 
+def version_before(session: Session, kind: str) -> str | None:
+    """The version that a rollback of a kind would make active again; None where nothing was promoted before."""
+    return _before_active(list(models.activations(session, kind)))
+
+
 def roll_back(session: Session, kind: str, *, by: str) -> ModelActivation:
     """Make the version that served before the active one active again.
 

@@ -7,6 +7,7 @@ export const EVERYWHERE = [
   { keys: ["?", "F1"], action: "showKeys", says: "Show these keys" },
   { keys: ["g h"], goes: "/", says: "Go to Home" },
   { keys: ["g l"], goes: "/label", says: "Go to Label" },
+  { keys: ["g m"], goes: "/models", says: "Go to Models" },
   { keys: ["g j"], goes: "/jobs", says: "Go to Jobs" },
 ];
 
@@ -31,6 +32,18 @@ export const PAGES = {
     { keys: ["r"], action: "retry", says: "Try the chosen job again" },
     { keys: ["c"], action: "cancel", says: "Cancel the chosen job" },
   ],
+  models: [
+    { keys: ["ArrowDown", "j"], action: "next", says: "Next version" },
+    { keys: ["ArrowUp", "k"], action: "previous", says: "Version before" },
+    { keys: ["d"], action: "compare", says: "Compare two versions" },
+  ],
+  model: [
+    { keys: ["p"], action: "ask", with: "promote", says: "Promote this version: asks first" },
+    { keys: ["b"], action: "ask", with: "rollback", says: "Roll back to the version before: asks first" },
+    { keys: ["e"], action: "follow", with: "report", says: "Open the report" },
+    { keys: ["d"], action: "follow", with: "comparison", says: "Compare with the version that serves" },
+  ],
+  comparison: [{ keys: ["d"], action: "compare", says: "Choose two versions" }],
   job: [
     { keys: ["r"], action: "retry", says: "Try this job again" },
     { keys: ["c"], action: "cancel", says: "Cancel this job" },
