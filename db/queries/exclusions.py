@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from db.errors import Conflict, NotFound
 from db.queries.labels import EXCLUSIONS_LOCK, recompute_ratings
 from db.queries.paging import page_rows
-from db.tables import LabelExclusion, LabelImport, RatingEvent, WebcamSnapshotRating
+from db.tables import LabelExclusion, LabelImport, RatingEvent
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _append(session: Session, action: str, subject: Subject, reason: str, by: st
     )
     session.add(event)
     session.flush()
-    rating = WebcamSnapshotRating
+    rating = RatingEvent
     theirs = (
         col(rating.user_session_id) == subject.rater
         if subject.rater is not None

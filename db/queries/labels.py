@@ -171,14 +171,22 @@ def _lock(session: Session, snapshot_id: int) -> None:
 
 
 def recompute_ratings(session: Session, snapshot_ids: Sequence[int]) -> None:
-    """Set `calculated_rating` (mean of the non-null ratings that count) and `rating_count` (how many those are)."""
+    """Set `calculated_rating` (mean of the non-null ratings that count) and `rating_count` (how many those are).
+
+    Of each rater the last word that counts, as in the label queries: an earlier one where the later is excluded.
+    """
     session.execute(
         text(
             f"""
             WITH excluded AS ({excluded_as_of("'infinity'")}),
+            v AS (
+                SELECT DISTINCT ON (snapshot_id, user_session_id) snapshot_id, CASE WHEN action = 'rate' THEN rating END AS rating
+                FROM rating_events WHERE snapshot_id = ANY(:ids) AND {COUNTS}
+                ORDER BY snapshot_id, user_session_id, id DESC
+            ),
             r AS (
                 SELECT c.id, round(avg(rating), 2) AS mean, count(rating) AS n FROM unnest(CAST(:ids AS bigint[])) c (id)
-                LEFT JOIN webcam_snapshot_ratings v ON v.snapshot_id = c.id AND {COUNTS} GROUP BY c.id
+                LEFT JOIN v ON v.snapshot_id = c.id GROUP BY c.id
             )
             UPDATE webcam_snapshots s SET calculated_rating = r.mean, rating_count = r.n FROM r WHERE s.id = r.id
             """

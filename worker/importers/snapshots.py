@@ -13,7 +13,8 @@ from sqlmodel import Session
 
 from db.engine import session_scope
 from db.queries import exclusions, images, labels, webcams
-from db.tables import Webcam
+from db.queries.exclusions import Subject
+from db.tables import Webcam, WebcamSnapshot
 from ml.images.decode import ImageInfo
 from ml.images.store import FileStore
 from worker.importers.snapshot_rows import OPTIONAL, REQUIRED, SEED_SOURCE, SnapshotRow, check_row, read_image
@@ -82,8 +83,9 @@ def import_snapshots(
     """Import a CSV of snapshots, one line in memory at a time.
 
     Each row is a unit of work of its own; a second import adds nothing. The import is recorded, and whatever it adds
-    names it, so that it can be excluded later. A webcam that is known keeps its title, region
-    and position: what the file says otherwise is reported, not taken.
+    names it, so that it can be excluded later; where one is, the next import of a
+    mended file takes the place of its ratings. A webcam that is known keeps its title, region and position: what the file
+    says otherwise is reported, not taken.
 
     Args:
         path: UTF-8 CSV with a header: `image, webcam, phase, captured_at` and optionally `rating, rater,
@@ -180,7 +182,7 @@ def _write(session: Session, row: SnapshotRow, info: ImageInfo | None, report: I
         import_id=report.import_id,
         **facts,
     )
-    _check_same(snapshot, row, seed)
+    _check_same(session, snapshot, row, seed)
     assert snapshot.id is not None
     rated = (
         row.rating is not None
@@ -193,27 +195,39 @@ def _write(session: Session, row: SnapshotRow, info: ImageInfo | None, report: I
     return webcam_added or snapshot_added or rated, webcam
 
 
-def _check_same(snapshot: Any, row: SnapshotRow, seed: float | None) -> None:
+def _is_excluded(session: Session, import_id: int | None) -> bool:
+    return import_id is not None and Subject(import_id=import_id) in exclusions.excluded_now(session)
+
+
+def _check_same(session: Session, snapshot: WebcamSnapshot, row: SnapshotRow, seed: float | None) -> None:
     """A known snapshot is never changed by an import; a row that says otherwise is refused."""
     if snapshot.phase != row.phase:
         raise RowRefused("phase", f"snapshot {snapshot.id} is known as {snapshot.phase}")
     if row.group is not None and snapshot.group_name != row.group:
         raise RowRefused("group", f"snapshot {snapshot.id} is known in group {snapshot.group_name!r}: groups are kept")
+    if seed is not None and _is_excluded(session, snapshot.import_id):
+        raise RowRefused(
+            "rating", f"the seed of snapshot {snapshot.id} came with import {snapshot.import_id}, which is excluded, and a "
+            "seed is never changed: give the row another label_source, as a rating"
+        )  # fmt: skip
     if seed is not None and snapshot.initial_rating != seed:
         raise RowRefused("rating", f"snapshot {snapshot.id} is known with the seed {snapshot.initial_rating}")
 
 
 def _rate(session: Session, snapshot_id: int, row: SnapshotRow, import_id: int | None) -> bool:
-    """Add the rater's verdict if this rater has not judged the snapshot yet; another verdict is refused."""
+    """Add the rater's verdict if this rater has not judged the snapshot yet; another verdict is refused.
+
+    What came with an import that is excluded now does not count, so the new verdict takes its place, the same one too.
+    """
     assert row.rating is not None
     rating = int(row.rating) or None
-    known = {each.user_session_id: each for each in labels.list_ratings(session, snapshot_id)}
-    if row.rater in known:
-        if known[row.rater].rating != rating:
-            said = known[row.rater].rating or "not a sunset"
+    known = {each.user_session_id: each for each in labels.list_ratings(session, snapshot_id)}.get(row.rater)
+    if known is not None and not _is_excluded(session, known.import_id):
+        if known.rating != rating:
+            said = known.rating or "not a sunset"
             raise RowRefused(
                 "rating", f"{row.rater!r} rated snapshot {snapshot_id} already, as {said}: "
-                f"change it on the page or over HTTP, an import never overwrites"
+                f"change it on the page or over HTTP, an import never overwrites what counts"
             )  # fmt: skip
         return False
     labels.rate_snapshot(

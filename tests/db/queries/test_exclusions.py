@@ -195,6 +195,7 @@ def test_means_and_label_queries_agree_whatever_was_excluded(database: str) -> N
         with session_scope() as session:
             act = exclusions.lift if subject in exclusions.excluded_now(session) else exclusions.exclude
             act(session, subject, reason="x", by="test")
+            _rate(session, rng.choice(snapshots), rng.choice(raters), rng.randint(1, 5), rng.choice([None, *imports]))
         with session_scope() as session:
             found = _labels(session, _now(session))
         for snapshot in snapshots:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from db.engine import session_scope
 from db.queries import exclusions, labels, webcams
+from db.queries.exclusions import Subject
 from db.tables import RatingEvent, Webcam, WebcamSnapshot
 from ml.images.store import FileStore
 from worker.importers.snapshots import ImportRefused, import_snapshots
@@ -125,6 +128,58 @@ def test_another_verdict_of_the_same_rater_is_refused_not_overwritten(
     report = import_snapshots(_table(folder, [[*row, 2, "ann"]]), folder, store)
     assert "never overwrites" in report.refused[0].reason
     assert _snapshots("again")[0].calculated_rating == 4
+
+
+def _exclude(import_id: int | None) -> None:
+    with session_scope() as session:
+        exclusions.exclude(session, Subject(import_id=import_id), reason="columns were swapped", by="test")
+
+
+def _as_of_now(session: Session) -> tuple[datetime, list[labels.RawRating]]:
+    moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment, labels.raw_ratings(session, moment)
+
+
+def test_a_mended_file_takes_the_place_of_an_excluded_import_and_the_past_stays(
+    database: str, store: FileStore, folder: Path
+) -> None:
+    def file(*ratings: tuple[int, str]) -> Path:
+        rows = [[f"{place}.jpg", "mended", "sunset", f"2026-01-0{place + 1}T17:00:00Z", *each]
+                for place, each in enumerate(ratings)]  # fmt: skip
+        return _table(folder, rows)
+
+    kept = import_snapshots(file((5, "bob")), folder, store)
+    wrong = import_snapshots(file((1, "ann"), (2, "ann"), (4, "ann")), folder, store)
+    assert (kept.imported, wrong.imported, wrong.refused) == (1, 3, [])
+    with session_scope() as session:
+        before, then = _as_of_now(session)
+    _exclude(wrong.import_id)
+    mended = import_snapshots(file((5, "ann"), (4, "ann"), (4, "ann")), folder, store)  # the third was right, too
+    assert (mended.imported, mended.known, mended.refused, mended.ratings_added) == (3, 0, [], 3)
+    assert [(each.calculated_rating, each.rating_count) for each in _snapshots("mended")] == [(5, 2), (4, 1), (4, 1)]
+    again = import_snapshots(file((5, "ann"), (4, "ann"), (4, "ann")), folder, store)
+    assert (again.imported, again.known) == (0, 3)
+    refused = import_snapshots(file((1, "ann"), (1, "bob")), folder, store)
+    assert (len(refused.refused), refused.imported) == (1, 1)  # what counts is never overwritten
+    with session_scope() as session:
+        assert labels.raw_ratings(session, before) == then
+        events = session.exec(select(RatingEvent).where(col(RatingEvent.import_id) == wrong.import_id)).all()
+        assert [each.rating for each in events] == [1, 2, 4]
+        exclusions.lift(session, Subject(import_id=wrong.import_id), reason="test", by="test")
+    assert _snapshots("mended")[2].calculated_rating == 4
+
+
+def test_a_seed_of_an_excluded_import_is_refused_with_what_to_do(database: str, store: FileStore, folder: Path) -> None:
+    header = [*HEADER, "label_source"]
+    row = ["3.jpg", "seeded wrongly", "sunset", "2026-01-01T17:00:00Z"]
+    first = import_snapshots(_table(folder, [[*row, 4.5, "ann", "manual_seed"]], header), folder, store)
+    _exclude(first.import_id)
+    for seed in (4.5, 2):
+        (refusal,) = import_snapshots(
+            _table(folder, [[*row, seed, "ann", "manual_seed"]], header), folder, store
+        ).refused
+        assert "excluded" in refusal.reason and "give the row another label_source" in refusal.reason
+    assert import_snapshots(_table(folder, [[*row, 2, "ann", "import"]], header), folder, store).ratings_added == 1
 
 
 def test_a_seed_is_kept_apart_from_ratings(database: str, store: FileStore, folder: Path) -> None:
