@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlmodel import Session
@@ -12,10 +13,12 @@ from db.engine import session_scope
 from db.queries import evaluations
 from db.tables import ModelVersion
 from ml.bundle import BundleError
+from ml.disagreements import Wanted
 from ml.images.store import FileStore
 from ml.manifest import manifest_sha256
 from worker.jobs import Finish, JobContext, JobFailed
 from worker.places import file_store
+from worker.queue import submit
 from worker.stages.evaluate import Judged, measure
 from worker.stages.fresh_rows import FreshRows, fresh_rows
 from worker.stages.recent_scores import recent_scores
@@ -27,7 +30,7 @@ def run(context: JobContext) -> Finish:
     """The job `evaluate_cycle`: parameters `kind`, `by`, and `slot` where the schedule asks.
 
     One set of rows, out of which everything went that one of the versions learned from, judges them all. The cycle and its
-    evaluations are one transaction.
+    evaluations are one transaction, and so is the job that finds what the active version and people see differently.
     """
     store, params = file_store(), context.params
     kind = str(params["kind"])
@@ -59,6 +62,8 @@ def run(context: JobContext) -> Finish:
             for role, row in facts.items()
         }
         result.update(cycle_id=cycle.id, evaluation_ids={role: row.id for role, row in rows.items()})
+        asked = {"kind": kind, "model_version": versions[ACTIVE].model_version, "seed": cycle.id, "cycle_id": cycle.id}
+        submit(session, "find_disagreements", {**asked, **asdict(Wanted())}, parent_id=context.claim.job_id)
 
     return Finish(result, effects)
 

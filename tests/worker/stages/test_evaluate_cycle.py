@@ -10,7 +10,7 @@ from PIL import Image
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import evaluations, images, jobs, models, webcams
+from db.queries import disagreements, evaluations, images, jobs, models, webcams
 from db.tables import Evaluation, ModelVersion, ScoringEvent
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
@@ -167,3 +167,21 @@ def test_without_a_version_that_serves_a_cycle_says_what_to_do(database: str) ->
     assert run_job(job.id, "test") == "failed"
     with session_scope() as session:
         assert "promote one first" in str(jobs.get_job(session, job.id).reason)
+
+
+def test_the_review_set_of_the_active_version_follows_from_the_cycle(
+    cycle: tuple[int, ManifestRow, ManifestRow],
+) -> None:
+    with session_scope() as session:
+        made = evaluations.get_cycle(session, cycle[0])
+        (job,) = jobs.follow_up_jobs(session, made.job_id)
+    assert (job.kind, job.params["cycle_id"]) == ("find_disagreements", cycle[0])
+    assert run_job(int(job.id or 0), "test") == "succeeded"
+    with session_scope() as session:
+        (found,) = disagreements.list_review_sets(session)
+        known = {each.snapshot_id for each in disagreements.stored_frames(session, "tiny_bright") if each.learned}
+        rows = disagreements.list_disagreements(session, review_set_id=found.id, limit=1000)
+    assert (found.cycle_id, found.seed, found.model_version) == (cycle[0], cycle[0], "tiny_bright")
+    certain = {row.snapshot_id for row, _, _ in rows if row.inclusion_probability == 1 and "flip" in row.reasons}
+    assert certain
+    assert not certain & known
