@@ -11,6 +11,7 @@ import pytest
 from db.engine import session_scope
 from db.queries import jobs, labels
 from ml.images.store import FileStore
+from tests.builders import put_into_split
 from tests.conftest import client_of
 from tests.tiny_model import activate, picture, register_bundle
 from tests.worker.stages.test_find_disagreements import stored
@@ -24,6 +25,7 @@ def found(database: str, store: FileStore) -> dict[str, int]:
     with session_scope() as session:
         activate(session, register_bundle(session, store))
         bright, dark = (stored(session, store, picture(level)) for level in (240, 20))
+        put_into_split(session, "train", bright)
         labels.rate_snapshot(session, snapshot_id=bright, rater="ann", rating=1, is_sunset=True, label_source="test")
     return {"bright": bright, "dark": dark}
 
