@@ -27,7 +27,6 @@ def found(database: str, store: FileStore) -> dict[str, int]:
         bright, dark = (stored(session, store, picture(level)) for level in (240, 20))
         put_into_split(session, "train", bright)
         labels.rate_snapshot(session, snapshot_id=bright, rater="ann", rating=1, is_sunset=True, label_source="test")
-        put_into_split(session, "train", bright)
     return {"bright": bright, "dark": dark}
 
 
