@@ -43,7 +43,11 @@ def judge(report: Report, active: str | None, limits: Limits | None = None) -> V
     headline = report["subsets"][report["headline"]]
     where = f"on {headline['n']} rows in {headline['n_groups']} groups ({report['headline']})"
     told = failed or [check for check in checks if check.name in ("active", "baselines")]
-    reasons = "; ".join(check.sentence for check in told)
+    # Few rows refuse nothing, or no first model could serve; but nobody shall read the sentence without knowing it.
+    thin = [
+        f"the evidence is thin: {check.sentence}" for check in checks if check.name == "evidence" and not check.passed
+    ]
+    reasons = "; ".join([check.sentence for check in told] + thin)
     verb = "is refused" if failed else "may serve"
     facts = {
         "metric": report["primary"]["name"], "headline": report["headline"], "n": headline["n"],

@@ -28,6 +28,10 @@ class Limits:
     """A slice is worse when its loss is beyond this share of the error and this is certain (see probability_better)."""
     slice_share_at_most: float = 0.25
     """Or when its loss is beyond this share, certain or not."""
+    decision_p: float = 0.05
+    """Its decisions at the threshold are worse than the active model's where chance alone shows as much less often."""
+    decision_rows: int = 100
+    """Rows from which on decisions are judged."""
     parity: float = 1e-3
     """Largest difference of onnxruntime from torch at export, in units of each output."""
     latency_ratio: float = 2.0
@@ -238,7 +242,7 @@ def _leaks(case: Case) -> Check:
 
 
 def _decisions(case: Case) -> Check:
-    """How often only one of the two thresholds decides rightly; told, since the metric above decides."""
+    """How often only one of the two thresholds decides rightly: required not to be worse beyond chance; better is told."""
     found = (case.report["gate"]["against_active"] or {}).get("decisions")
     if found is None:
         return Check("decisions", True, "there are no decisions of an active model to compare", required=False)
@@ -246,12 +250,15 @@ def _decisions(case: Case) -> Check:
         f"of {found['n']} decisions at the thresholds only this model is right in {found['only_model_right']}, only the "
         f"active one in {found['only_active_right']} (McNemar's exact p {found['p_value']:.3g})"
     )
-    no_worse = found["only_model_right"] >= found["only_active_right"]
-    return Check("decisions", no_worse, text, required=False, numbers=found)
+    is_behind = found["only_model_right"] < found["only_active_right"]
+    is_certain = found["n"] >= case.limits.decision_rows and found["p_value"] < case.limits.decision_p
+    if is_behind and is_certain:
+        return Check("decisions", False, f"it decides worse than the active {case.active}: {text}", numbers=found)
+    return Check("decisions", not is_behind, text, required=False, numbers=found)
 
 
 def _evidence(case: Case) -> Check:
-    """Whether the headline has rows enough; told, since the intervals above say the same in numbers."""
+    """Whether the headline has rows enough; told in the verdict's sentence, not required: a first model has few rows."""
     words = _headline(case.report).get("insufficient")
     return Check("evidence", words is None, words or "there are rows and groups enough", required=False)
 

@@ -142,52 +142,82 @@ def naive_split(
     features: Mapping[str, np.ndarray],
     replicates: int,
 ) -> dict[str, Any]:
-    """The primary metric of cheap models under random K-fold of rows beside K-fold of groups, on the same rows.
+    """The primary metric of cheap models under random K-fold of rows, of groups, and of whole webcams, on the same rows.
+
+    Folds of groups are as honest as rows of known webcams allow; folds of webcams are what webcams never seen will show.
 
     Returns:
-        `known`, or the `reason` why not; `metric`, `n`, `n_groups`, and `models`: for each its `name`, `naive` and
-        `grouped` value with intervals, and `difference`, naive minus grouped, paired, with its interval; `sentence`.
+        `known`, or the `reason` why not; `metric`, `n`, `n_groups`, `n_webcams`, and `models`: for each its `name`; of
+        `naive`, `grouped` and `webcams` the value with its interval; `difference` and `webcams_difference`, naive minus
+        grouped and naive minus webcams, paired, with their intervals; `sentence`. All intervals draw webcams, since the rows
+        of one are alike; of a single webcam `webcams` and its difference are null and groups are drawn.
     """
     reason = "cheap models cannot be fitted on these rows: there are too few, or they are all alike"
     groups = [row.group_id for row in kept]
+    webcams = [str(row.webcam_id) for row in kept]
     if not all(row.image_sha256 in features for row in kept) or len(set(groups)) < 2:
         return {"known": False, "reason": reason}
     numbers = np.stack([features[str(row.image_sha256)] for row in kept])
     targets = np.array([row.target_label for row in kept], dtype=np.float64)
-    rows = [str(row.snapshot_id) for row in kept]
+    units = {"naive": [str(row.snapshot_id) for row in kept], "grouped": groups, "webcams": webcams}
+    drawn = groups if len(set(webcams)) < 2 else webcams
     primary = judgement.metrics(head)[0].name
     models = []
     for name, model in CHEAP:
-        folded = [out_of_fold(model, numbers, targets, units, SALT) for units in (rows, groups)]
-        scores = [each for each in folded if each is not None]
-        if len(scores) < len(folded):
+        scores = {way: out_of_fold(model, numbers, targets, by, SALT) for way, by in units.items()}
+        if scores["naive"] is None or scores["grouped"] is None:
             return {"known": False, "reason": reason}
-        drawn = [
-            np.concatenate([judgement.measure_many(each, targets, weights, head)[primary]
-                            for weights in reports.draws(groups, replicates, reports.SEED)])
-            for each in scores
-        ]  # fmt: skip
-        value = [judgement.measure(each, targets, head)[primary] for each in scores]
-        models.append(
-            {"name": f"{name} on hand-made features",
-             "naive": {"value": value[0], "interval": reports.interval(drawn[0])},
-             "grouped": {"value": value[1], "interval": reports.interval(drawn[1])},
-             "difference": {"value": value[0] - value[1], "interval": reports.interval(drawn[0] - drawn[1])}}
-        )  # fmt: skip
-    content = {"known": True, "metric": primary, "n": len(kept), "n_groups": len(set(groups)), "models": models}
+        models.append({"name": f"{name} on hand-made features",
+                       **_compared(judgement, head, primary, scores, targets, drawn, replicates)})  # fmt: skip
+    content = {"known": True, "metric": primary, "n": len(kept), "n_groups": len(set(groups)),
+               "n_webcams": len(set(webcams)), "models": models}  # fmt: skip
     return {**content, "sentence": _gap_sentence(content)}
+
+
+def _compared(
+    judgement: Judgement,
+    head: str,
+    primary: str,
+    scores: Mapping[str, np.ndarray | None],
+    targets: np.ndarray,
+    units: Sequence[str],
+    replicates: int,
+) -> dict[str, Any]:
+    """The metric of each way of making folds, and how far the naive one is from the others; null where it has no scores.
+
+    Intervals draw `units`, N of them.
+    """
+    values, drawn = {}, {}
+    for way, each in scores.items():
+        if each is not None:
+            values[way] = judgement.measure(each, targets, head)[primary]
+            parts = [judgement.measure_many(each, targets, weights, head)[primary]
+                     for weights in reports.draws(units, replicates, reports.SEED)]  # fmt: skip
+            drawn[way] = np.concatenate(parts)
+    found: dict[str, Any] = dict.fromkeys(scores) | {
+        way: {"value": value, "interval": reports.interval(drawn[way])} for way, value in values.items()
+    }
+    for way, key in (("grouped", "difference"), ("webcams", "webcams_difference")):
+        found[key] = None if way not in values else {
+            "value": values["naive"] - values[way], "interval": reports.interval(drawn["naive"] - drawn[way])
+        }  # fmt: skip
+    return found
 
 
 def _gap_sentence(content: Mapping[str, Any]) -> str:
     parts = []
     for each in content["models"]:
-        (low, high) = each["difference"]["interval"] or (float("nan"), float("nan"))
-        parts.append(
-            f"{each['name']} would show {each['naive']['value']:.3f} where the split by group shows "
-            f"{each['grouped']['value']:.3f} (difference {each['difference']['value']:+.3f}, 95 % interval {low:+.3f} to "
-            f"{high:+.3f})"
-        )
+        text = f"{each['name']} would show {each['naive']['value']:.3f} where the split by group shows "
+        text += f"{each['grouped']['value']:.3f} ({_difference(each['difference'])})"
+        if each["webcams"] is not None:
+            text += f" and the split by whole webcam {each['webcams']['value']:.3f} ({_difference(each['webcams_difference'])})"
+        parts.append(text)
     return (
-        f"{content['metric']} under a naive random split of {content['n']} rows in {content['n_groups']} groups: "
-        + "; ".join(parts)
+        f"{content['metric']} under a naive random split of {content['n']} rows in {content['n_groups']} groups of "
+        f"{content['n_webcams']} webcams: " + "; ".join(parts)
     )
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"] or (float("nan"), float("nan"))
+    return f"difference {found['value']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"

@@ -159,19 +159,26 @@ def parse_manifest(data: bytes, source: str = "manifest") -> list[ManifestRow]:
     """Read the canonical CSV back.
 
     Raises:
-        ManifestError: A column is missing or a cell cannot be read; names line and column.
+        ManifestError: A column is missing, a cell cannot be read, or a snapshot has two rows; names line and column.
     """
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
         header = next(reader, [])
         _check_header(header, source)
-        rows = []
+        rows, line_of = [], dict[int, int]()
         for values in reader:
             if len(values) != len(header):
                 raise ManifestError(
                     f"{source} line {reader.line_num} has {len(values)} cells under {len(header)} columns"
                 )
-            rows.append(_row(dict(zip(header, values, strict=True)), f"{source} line {reader.line_num}"))
+            row = _row(dict(zip(header, values, strict=True)), f"{source} line {reader.line_num}")
+            first = line_of.setdefault(row.snapshot_id, reader.line_num)
+            if first != reader.line_num:
+                raise ManifestError(
+                    f"{source} line {reader.line_num}: snapshot_id {row.snapshot_id} stands in line {first} already; a "
+                    "snapshot has one row, so export the dataset again"
+                )
+            rows.append(row)
     except UnicodeDecodeError as error:
         raise ManifestError(f"{source} is not UTF-8, at byte {error.start}") from error
     except csv.Error as error:

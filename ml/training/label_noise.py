@@ -62,7 +62,9 @@ def with_label_noise(
     learned[place] = voted.targets[known]
     if voted.is_weighted:
         num_verdicts = np.unique(ratings.of(items.snapshot_ids).snapshot_ids, return_counts=True)[1]
-        weights[place] = precision_weights(num_verdicts[known], noise.sigma_w, noise.tau_mu)
+        # A mean is as precise as its stars are many: who said "not a sunset" and was outvoted gave none.
+        behind = np.where(votes.is_rated, votes.counts, num_verdicts)
+        weights[place] = precision_weights(behind[known], noise.sigma_w, noise.tau_mu)
     told = {
         "used": True,
         "sigma_w": noise.sigma_w,

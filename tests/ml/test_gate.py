@@ -185,13 +185,42 @@ class TestLeaks:
         assert "evaluate it again" in verdict.sentence
 
 
-def test_decisions_and_few_rows_are_told_but_do_not_decide():
+def decided(only_model_right, only_active_right, p_value, n=200):
     report = gate_report()
-    report["gate"]["against_active"]["decisions"] |= {"only_model_right": 1, "only_active_right": 9}
+    report["gate"]["against_active"]["decisions"] |= {
+        "only_model_right": only_model_right, "only_active_right": only_active_right, "p_value": p_value, "n": n,
+    }  # fmt: skip
+    return judge(report, ACTIVE)
+
+
+def test_decisions_that_are_worse_beyond_chance_are_refused_in_words():
+    verdict = decided(1, 12, 0.003)
+    assert not verdict.allowed
+    assert check(verdict, "decisions")["required"] is True
+    assert (
+        "it decides worse than the active old_1: of 200 decisions at the thresholds only this model is right in 1"
+        in (verdict.sentence)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "p_value", "n", "passed"),
+    [(1, 5, 0.22, 200, False), (1, 12, 0.003, 99, False), (12, 1, 0.003, 200, True), (4, 4, 1.0, 200, True)],
+)
+def test_decisions_that_are_better_or_worse_by_chance_or_few_are_told(mine, theirs, p_value, n, passed):
+    verdict = decided(mine, theirs, p_value, n)
+    assert verdict.allowed
+    assert (check(verdict, "decisions")["passed"], check(verdict, "decisions")["required"]) == (passed, False)
+
+
+def test_few_rows_do_not_decide_but_the_sentence_says_so():
+    report = gate_report()
     report["subsets"]["test"]["insufficient"] = "only 9 rows"
     verdict = judge(report, ACTIVE)
     assert verdict.allowed
-    assert (check(verdict, "decisions")["passed"], check(verdict, "evidence")["passed"]) == (False, False)
+    assert check(verdict, "evidence")["passed"] is False
+    assert "the evidence is thin: only 9 rows" in verdict.sentence
+    assert "thin" not in judge(gate_report(), ACTIVE).sentence
 
 
 NUMBERS = st.floats(-0.4, 0.4)

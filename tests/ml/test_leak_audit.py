@@ -100,6 +100,25 @@ class TestNaiveSplit:
         assert ridge["grouped"]["value"] > 1.0
         assert "would show" in found["sentence"]
 
+    def test_days_of_one_webcam_are_told_from_webcams_never_seen(self):
+        """Groups of one row each, so that the split by group is nearly the naive one, and webcams with a view of their own."""
+        rows, features = self.rows(20, 8, 2)
+        rows = [replace(each, group_id=f"row {place}", webcam_id=place // 8) for place, each in enumerate(rows)]
+        found = naive_split(RATING, "regression", rows, features, 200)
+        assert (found["n"], found["n_groups"], found["n_webcams"]) == (160, 160, 20)
+        for each in found["models"]:
+            assert abs(each["difference"]["value"]) < 0.1
+        neighbours = found["models"][1]
+        assert neighbours["webcams"]["value"] > 1.0
+        low, high = neighbours["webcams_difference"]["interval"]
+        assert low <= neighbours["webcams_difference"]["value"] <= high < -0.5
+        assert f"by whole webcam {neighbours['webcams']['value']:.3f}" in found["sentence"]
+
+    def test_of_a_single_webcam_there_are_no_folds_of_webcams(self):
+        found = naive_split(RATING, "regression", *self.rows(40, 5, 0), 200)
+        assert (found["n_webcams"], found["models"][0]["webcams"]) == (1, None)
+        assert "whole webcam" not in found["sentence"]
+
     def test_without_groups_of_several_rows_there_is_no_difference(self):
         found = naive_split(RATING, "regression", *self.rows(200, 1, 1), 200)
         for each in found["models"]:

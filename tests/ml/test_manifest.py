@@ -96,6 +96,12 @@ def test_damage_is_named_by_line_and_column(old: bytes, new: bytes, words: str) 
         parse_manifest(data.replace(old, new, 1))
 
 
+def test_a_snapshot_with_two_rows_is_refused_by_both_lines() -> None:
+    lines = manifest_bytes([row(), row(snapshot_id=8)]).splitlines(keepends=True)
+    with pytest.raises(ManifestError, match=r"m\.csv line 4: snapshot_id 7 stands in line 2 already"):
+        parse_manifest(b"".join([*lines, lines[1]]), "m.csv")
+
+
 def test_the_columns_are_the_contract() -> None:
     assert len(COLUMNS) == 15
     assert set(TEXT_COLUMNS) < set(COLUMNS)

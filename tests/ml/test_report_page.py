@@ -246,8 +246,10 @@ class TestWhatItSays:
             assert f"dropped before training: {reason.replace('-', ' ')} {n}" in text
         assert audit["naive"]["known"]
         for model in audit["naive"]["models"]:
-            low, high = model["difference"]["interval"]
-            assert f"{model['difference']['value']:.3f} [{low:.3f}, {high:.3f}]" in text
+            for key in ("naive", "grouped", "difference", "webcams", "webcams_difference"):
+                low, high = model[key]["interval"]
+                assert f"{model[key]['value']:.3f} [{low:.3f}, {high:.3f}]" in text
+        assert f"{audit['naive']['n_groups']} groups of {audit['naive']['n_webcams']} webcams" in text
         assert audit["verdict"] in text
 
     def test_decisions_stand_with_their_intervals_beside_calling_everything_good(self, world):

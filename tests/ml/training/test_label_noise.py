@@ -72,6 +72,17 @@ class TestTargets:
         assert weights.mean() == pytest.approx(1.0, abs=1e-5)
         assert weights.max() <= MAX_WEIGHT + 1e-5
 
+    def test_who_said_not_a_sunset_and_was_outvoted_makes_a_mean_of_stars_no_more_precise(self):
+        rows, ratings, _ = world(counts=(2, 3))
+        outvoted = Ratings(
+            np.append(ratings.snapshot_ids, rows[0].snapshot_id), np.append(ratings.raters, "nobody else"),
+            np.append(ratings.stars, np.nan),
+        )  # fmt: skip
+        (before, _), (after, told) = learned(rows, ratings), learned(rows, outvoted)
+        assert told["num_corrected"] == len(rows)
+        assert after.weights[0] == pytest.approx(after.weights[2])  # two stars each
+        assert after.weights.tolist() == pytest.approx(before.weights.tolist())
+
     def test_votes_on_test_rows_decide_neither_biases_nor_noise(self):
         rows, ratings, _ = world()
         is_test = np.isin(ratings.snapshot_ids, [each.snapshot_id for each in rows if each.split == "test"])
