@@ -68,7 +68,9 @@ def list_evaluations(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Also write these as a page with a plot to this file; with --kind.", metavar="FILE.html"
+            "--out",
+            help="Also write these as a page with a plot to this file; with --kind. Default: the table only.",
+            metavar="FILE.html",
         ),
     ] = None,
     limit: Limit = 50,
