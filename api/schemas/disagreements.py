@@ -86,7 +86,7 @@ class DisagreementView(View):
     ai_rating: float | None
     p_good: float | None
     disagreement: float | None
-    """Distance in [0, 1]; null without a label or a score, or where the version had learned from the frame."""
+    """Distance in [0, 1]; null without a label or a score, of a test row, or where the version had learned from the frame."""
     need: Need
     """What it needs: a first rating, one more where few have rated, a look into it where many have."""
     priority: int

@@ -84,7 +84,7 @@ class Disagreement(SQLModel, table=True):
     ai_rating: float | None = rating_column()
     p_good: float | None = None
     disagreement: float | None = None
-    """By the kind's measure; null without a label or a score, or where the version had learned from the frame."""
+    """By the kind's measure; null without a label or a score, of a test row, or where the version had learned from the frame."""
     need: str
     priority: int = Field(default=USUAL_PRIORITY, sa_column_kwargs={"server_default": str(USUAL_PRIORITY)})
     """Lower goes first."""

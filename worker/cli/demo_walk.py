@@ -12,22 +12,18 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from db.engine import session_scope
-from db.queries.disagreements import list_disagreements
 from ml.demo.loop_labels import AS_THEY_COME, DRAWN, KIND, Way, manifest_rows
 from ml.demo.world import NUM_RATERS, Vote, World, make_world
-from ml.disagreements import Wanted
 from worker.cli.demo_frames import draw_frames, write_labels
 from worker.cli.demo_server import DemoClient, DemoFailed, demo_client, start_up
 from worker.cli.output import remarks
 from worker.importers.snapshots import import_snapshots
 from worker.places import file_store
-from worker.queue import submit
 from worker.services import running_services
 from worker.stages.export_dataset import SALT
 from worker.up import choose_port
@@ -87,13 +83,10 @@ class Walk:
 
         Frames of test rows are left unanswered. Returns how many frames it has, and how many of them are test rows.
         """
-        params = {"kind": KIND, "model_version": version, "seed": SEED, **asdict(Wanted())}
-        with session_scope() as session:
-            job_id = submit(session, "find_disagreements", params)[0].id
-        found = self.client.follow(int(job_id or 0))["result"]
-        with session_scope() as session:
-            listed = list_disagreements(session, review_set_id=found["review_set_id"], limit=1000)
-            wanted = sorted((row.id or 0, row.snapshot_id, row.reasons[0]) for row, _, _ in listed)
+        asked = {"kind": KIND, "model_version": version, "seed": SEED}
+        found = self.client.follow(self.client.post("/v1/disagreements", asked)["id"])["result"]
+        rows = list(_all(self.client, "/v1/disagreements", f"&review_set_id={found['review_set_id']}"))
+        wanted = sorted((row["id"], row["snapshot_id"], row["reasons"][0]) for row in rows)
         numbers = {snapshot_id: number for number, snapshot_id in self.ids.items()}
         test = {each.snapshot_id for each in self.world.test}
         chosen = [(numbers[snapshot_id], reason) for _, snapshot_id, reason in wanted]
@@ -195,10 +188,10 @@ def _go(here: Walk) -> list[dict[str, Any]]:
     return versions
 
 
-def _all(client: DemoClient, path: str) -> Iterator[Any]:
+def _all(client: DemoClient, path: str, query: str = "") -> Iterator[Any]:
     """The items of every page of a list."""
     where: str | None = ""
     while where is not None:
-        page = client.get(f"{path}?limit=200{where}")
+        page = client.get(f"{path}?limit=200{query}{where}")
         yield from page["items"]
         where = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
