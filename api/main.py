@@ -46,6 +46,7 @@ from api.routes import (
     system,
     tick,
     training_runs,
+    webcam_pages,
     webcams,
 )
 from api.scoring import ScoringDesk
@@ -111,7 +112,9 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         evaluation_cycles, raters, exclusions, disagreements, review_sets, jobs, keys, retention, retraining, shadows,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
-    for pages_of in (login.router, login.keyed, pages.router, job_pages.router, model_pages.router):
+    for pages_of in (
+        login.router, login.keyed, pages.router, job_pages.router, model_pages.router, webcam_pages.router,
+    ):  # fmt: skip
         app.include_router(pages_of)
     app.include_router(system.router)
     app.include_router(system.keyed, responses=PROBLEMS)

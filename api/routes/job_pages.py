@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlmodel import Session
@@ -13,8 +13,9 @@ from api.schemas.fields import Id, Text
 from api.schemas.jobs import State
 from api.schemas.pages import Cursor, page_of, rows_to_ask
 from api.security import require
+from api.web.attention import who_works
 from api.web.rendering import render
-from db.queries import job_workers, jobs, models
+from db.queries import jobs, models
 from db.tables import Job
 from db.tables.jobs import RETRIABLE_STATES, STATES
 
@@ -56,14 +57,6 @@ def one_job(job_id: Id, request: Request, session: SessionDep) -> Response:
         follow_ups=jobs.follow_up_jobs(session, job_id), versions=_versions(session, [job]),
         retriable=RETRIABLE_STATES, is_final=jobs.is_final(job.state), **who_works(session),
     )  # fmt: skip
-
-
-def who_works(session: Session) -> dict[str, Any]:
-    """What a page says when jobs wait for nobody: `has_dispatcher`, and the queues that no worker takes jobs from."""
-    return {
-        "has_dispatcher": job_workers.count_dispatchers(session) > 0,
-        "unserved": job_workers.unserved_queues(session),
-    }
 
 
 def _versions(session: Session, listed: list[Job]) -> dict[int | None, str]:

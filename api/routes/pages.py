@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
 from fastapi.staticfiles import StaticFiles
 
+from api.deps import SessionDep
 from api.keyed_route import KeyedRoute
-from api.security import require
+from api.security import Caller, require
+from api.web.attention import who_works, wishes
 from api.web.rendering import render
 from db.tables.access import Scope
 
@@ -25,10 +29,10 @@ class StaticAssets(StaticFiles):
         return response
 
 
-@router.get("/", dependencies=[require()])
-def home(request: Request) -> Response:
-    """What there is."""
-    return render(request, "home.html.j2")
+@router.get("/")
+def home(request: Request, session: SessionDep, caller: Annotated[Caller, require()]) -> Response:
+    """What wants attention now."""
+    return render(request, "home.html.j2", wishes=wishes(session, caller.name), **who_works(session))
 
 
 @router.get("/label", dependencies=[require(Scope.RATE)])

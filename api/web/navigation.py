@@ -16,6 +16,7 @@ class NavEntry:
 NAVIGATION = (
     NavEntry("/", "Home"),
     NavEntry("/label", "Label"),
+    NavEntry("/webcams", "Webcams"),
     NavEntry("/models", "Models"),
     NavEntry("/jobs", "Jobs"),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+DAYS_AGO = 60
+"""Longer ago than this, a day says more than how many there were since."""
 _STEPS = ((60.0, "s"), (60.0, "min"), (24.0, "h"), (365.0, "d"))
 
 
@@ -18,8 +20,10 @@ def span(seconds: float) -> str:
 
 
 def ago(moment: datetime) -> str:
-    """How long ago a moment was; `now` where the database's clock is ahead of ours."""
+    """How long ago a moment was, or its day; `now` where the database's clock is ahead of ours."""
     seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds > DAYS_AGO * 86400:
+        return f"{moment.astimezone(UTC):%Y-%m-%d}"
     return "now" if seconds < 1 else f"{span(seconds)} ago"
 
 
@@ -43,5 +47,18 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-FILTERS = {"ago": ago, "stamp": stamp, "figure": figure, "interval": interval, "counted": counted, "span": span}
+def pairs(values: list[str]) -> list[tuple[str, str]]:
+    """Values that are also their own words, for a list to choose from."""
+    return [(value, value) for value in values]
+
+
+FILTERS = {
+    "ago": ago,
+    "stamp": stamp,
+    "figure": figure,
+    "interval": interval,
+    "counted": counted,
+    "span": span,
+    "pairs": pairs,
+}
 """What templates may use, by name."""

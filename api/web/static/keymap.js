@@ -7,12 +7,16 @@ export const EVERYWHERE = [
   { keys: ["?", "F1"], action: "showKeys", says: "Show these keys" },
   { keys: ["g h"], goes: "/", says: "Go to Home" },
   { keys: ["g l"], goes: "/label", says: "Go to Label" },
+  { keys: ["g w"], goes: "/webcams", says: "Go to Webcams" },
   { keys: ["g m"], goes: "/models", says: "Go to Models" },
   { keys: ["g j"], goes: "/jobs", says: "Go to Jobs" },
 ];
 
 export const PAGES = {
-  home: [],
+  home: [
+    { keys: ["ArrowDown", "j"], action: "next", says: "Next one; Enter goes there" },
+    { keys: ["ArrowUp", "k"], action: "previous", says: "One before" },
+  ],
   login: [],
   problem: [],
   label: [
@@ -31,6 +35,15 @@ export const PAGES = {
     { keys: ["ArrowUp", "k"], action: "previous", says: "Job before" },
     { keys: ["r"], action: "retry", says: "Try the chosen job again" },
     { keys: ["c"], action: "cancel", says: "Cancel the chosen job" },
+  ],
+  webcams: [
+    { keys: ["ArrowRight", "ArrowDown", "j"], action: "next", says: "Next webcam; Enter opens it" },
+    { keys: ["ArrowLeft", "ArrowUp", "k"], action: "previous", says: "Webcam before" },
+    { keys: ["f"], action: "filter", says: "Choose which are shown" },
+  ],
+  webcam: [
+    { keys: ["ArrowRight", "j"], action: "scroll", with: 1, says: "Older frames" },
+    { keys: ["ArrowLeft", "k"], action: "scroll", with: -1, says: "Newer frames" },
   ],
   models: [
     { keys: ["ArrowDown", "j"], action: "next", says: "Next version" },

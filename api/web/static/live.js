@@ -4,7 +4,7 @@
 
 import { showSaveState } from "./shell.js";
 
-const EVERY_MS = 2000;
+const EVERY_MS = 2000; // unless `data-again` says how many
 const AWAY_MS = 5000;
 
 async function fetchPage() {
@@ -40,10 +40,10 @@ export async function refresh() {
 }
 
 export async function keepFresh() {
-  let pause = EVERY_MS;
-  while (document.querySelector("[data-again]")) {
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    if (document.hidden) continue;
-    pause = (await refresh()) ? EVERY_MS : AWAY_MS;
+  let isAway = false;
+  for (let part; (part = document.querySelector("[data-again]")); ) {
+    const pause = Number(part.dataset.again) || EVERY_MS;
+    await new Promise((resolve) => setTimeout(resolve, isAway ? AWAY_MS : pause));
+    if (!document.hidden) isAway = !(await refresh());
   }
 }
