@@ -27,6 +27,7 @@ TAGS = [
     {"name": "datasets", "description": "Frozen exports of labels, row by row."},
     {"name": "training runs", "description": "Start a training, or register one that happened elsewhere."},
     {"name": "models", "description": "Versions, their evaluations, promotion and rollback."},
+    {"name": "photos", "description": "Projects of photos to choose from and crop, and taking photos into one."},
     {"name": "lineage", "description": "Which rows, raters and imports made a model; whose labels do not count."},
     {"name": "jobs", "description": "Work in the background: progress, log, cancel, try again."},
     {"name": "keys", "description": "Who may call, and what they may do."},

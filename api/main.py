@@ -35,6 +35,7 @@ from api.routes import (
     model_pages,
     models,
     pages,
+    projects,
     raters,
     reports,
     retention,
@@ -110,6 +111,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     for part in (
         score, tick, webcams, snapshots, label_queue, datasets, training_runs, models, evaluations, reports, lineage,
         evaluation_cycles, raters, exclusions, disagreements, review_sets, jobs, keys, retention, retraining, shadows,
+        projects,
     ):  # fmt: skip
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (

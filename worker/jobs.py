@@ -57,6 +57,7 @@ STAGES = {
     "register": "worker.stages.register:run",
     "reproduce": "worker.stages.reproduce:run",
     "retain": "worker.stages.retain:run",
+    "scan": "worker.stages.scan:run",
     "find_disagreements": "worker.stages.find_disagreements:run",
     "retrain": "worker.stages.retrain:run",
     "gate": "worker.stages.gate:run",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from db.settings import state_settings
 from ml.images.store import FileStore
+from worker.settings import worker_settings
 
 
 def file_store() -> FileStore:
@@ -93,3 +94,23 @@ UPLOADS = "uploads"
 def upload_key(sha256: str) -> str:
     """Store key of an uploaded archive, by its content."""
     return f"{UPLOADS}/{sha256}.zip"
+
+
+def check_photo_directory(directory: str) -> Path:
+    """A directory of photos that a job may read: below one that AFTERGLOW_PHOTO_ROOTS names, links followed.
+
+    Raises:
+        ValueError: It is not, or is no absolute path; the message says what to do.
+    """
+    roots = [Path(root).resolve() for root in worker_settings().photo_root_list]
+    path = Path(directory)
+    if not path.is_absolute() or "\0" in directory:
+        raise ValueError(f"{directory!r} is not an absolute path")
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(root) for root in roots):
+        named = ", ".join(map(str, roots)) or "none"
+        raise ValueError(
+            f"{directory} is not below a directory that AFTERGLOW_PHOTO_ROOTS names ({named}): set it where the server and "
+            "its workers run, or use `afterglow scan` there"
+        )
+    return resolved

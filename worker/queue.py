@@ -25,6 +25,7 @@ QUEUES = {
     "register": "train",
     "reproduce": "train",
     "retain": "default",
+    "scan": "default",
     "find_disagreements": "train",
     "retrain": "default",
     "gate": "default",

@@ -71,6 +71,17 @@ class WorkerSettings(BaseSettings):
         """Whether the clock submits evaluation cycles."""
         return self.evaluate_cron != "off"
 
+    photo_roots: str = Field("", validation_alias="AFTERGLOW_PHOTO_ROOTS")
+    """Comma-separated absolute directories below which photos may be scanned over HTTP. Empty: only by command."""
+
+    scan_threads: int = Field(2, ge=1, validation_alias="AFTERGLOW_SCAN_THREADS")
+    """Threads of a scan that read and decode photos."""
+
+    @property
+    def photo_root_list(self) -> tuple[str, ...]:
+        """The directories of `photo_roots`."""
+        return tuple(part.strip() for part in self.photo_roots.split(",") if part.strip())
+
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """The `host:port` pairs of `fetch_allow_hosts`."""

@@ -23,7 +23,6 @@ class SeenFile:
     """What is known of the file at a path, by which a scan tells that it is the same."""
 
     photo_id: int
-    path_id: int
     byte_size: int
     modified_ns: int
 
@@ -57,7 +56,7 @@ def find_or_add_project(session: Session, name: str) -> Project:
     return get_project(session, name)
 
 
-def list_projects(session: Session, *, cursor: int | None = None, limit: int = 50) -> list[tuple[Project, int]]:
+def list_projects(session: Session, *, cursor: int | None = None, limit: int | None = 50) -> list[tuple[Project, int]]:
     """Projects in order of id, from beyond `cursor`, each with its number of photos."""
     rows = page_rows(session, select(Project), col(Project.id), cursor=cursor, limit=limit)
     counted = select(Photo.project_id, func.count()).where(col(Photo.project_id).in_([row.id for row in rows]))
@@ -92,24 +91,23 @@ def photos_named(session: Session, project_id: int, names: Iterable[str]) -> dic
     return found
 
 
-def seen_files(session: Session, project_id: int, directory: str, names: Sequence[str]) -> dict[str, SeenFile]:
-    """File name -> what was seen last under that path of a project."""
-    found: dict[str, SeenFile] = {}
-    for start in range(0, len(names), _ROWS_AT_ONCE):
-        part = names[start : start + _ROWS_AT_ONCE]
-        rows = session.exec(
-            select(PhotoPath)
-            .where(
-                col(PhotoPath.project_id) == project_id,
-                col(PhotoPath.name).in_(part),
-                col(PhotoPath.path).in_([_joined(directory, name) for name in part]),
-            )
-            .order_by(col(PhotoPath.seen_at), col(PhotoPath.id))
+def lock_project(session: Session, project_id: int) -> None:
+    """Have whoever else writes photos of this project wait until this transaction ends."""
+    session.execute(select(Project.id).where(col(Project.id) == project_id).with_for_update())
+
+
+def seen_files(session: Session, project_id: int, paths: Sequence[str]) -> dict[str, SeenFile]:
+    """Path -> what was seen there last by a scan of this project."""
+    rows = session.exec(
+        select(PhotoPath)
+        .where(
+            col(PhotoPath.project_id) == project_id,
+            col(PhotoPath.name).in_({path.rpartition("/")[2] for path in paths}),  # which has an index
+            col(PhotoPath.path).in_(paths),
         )
-        for row in rows:
-            assert row.id is not None
-            found[row.name] = SeenFile(row.photo_id, row.id, row.byte_size, row.modified_ns)
-    return found
+        .order_by(col(PhotoPath.seen_at), col(PhotoPath.id))
+    )
+    return {row.path: SeenFile(row.photo_id, row.byte_size, row.modified_ns) for row in rows}
 
 
 def add_photos(session: Session, project_id: int, photos: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], int]:
@@ -167,7 +165,3 @@ def add_companions(session: Session, project_id: int, companions: Sequence[tuple
         .returning(col(PhotoCompanion.id))
     )
     return len(added.all())
-
-
-def _joined(directory: str, name: str) -> str:
-    return f"{directory.rstrip('/')}/{name}"

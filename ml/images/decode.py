@@ -18,6 +18,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,8 @@ class ImageInfo:
     byte_size: int
     sha256: str
     """Of the bytes as given, in lower-case hex."""
+    orientation: int
+    """As EXIF says, 1 to 8; 1 where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def inspect(data: bytes) -> ImageInfo:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    return _info(data, *_open_upright(data)[:2])
+    return _info(data, _open_upright(data))
 
 
 def read(data: bytes) -> tuple[ImageInfo, Pixels]:
@@ -115,8 +118,8 @@ def read(data: bytes) -> tuple[ImageInfo, Pixels]:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    name, size, upright = _open_upright(data)
-    return _info(data, name, size), np.array(upright, dtype=np.uint8)
+    opened = _open_upright(data)
+    return _info(data, opened), np.array(opened.image, dtype=np.uint8)
 
 
 def decode(data: bytes) -> Pixels:
@@ -128,7 +131,7 @@ def decode(data: bytes) -> Pixels:
     Raises:
         ImageError: the bytes are not an image that we take.
     """
-    return np.array(_open_upright(data)[2], dtype=np.uint8)
+    return np.array(_open_upright(data).image, dtype=np.uint8)
 
 
 def read_model_input(
@@ -141,8 +144,8 @@ def read_model_input(
         ValueError: the preprocessing version is unknown, or the size makes no sense.
     """
     how = _preprocessing(version, height, width)
-    name, size, upright = _open_upright(data, (height, width) if how.shrinks_jpegs else None)
-    return _info(data, name, size), how.resize(upright, height, width)
+    opened = _open_upright(data, (height, width) if how.shrinks_jpegs else None)
+    return _info(data, opened), how.resize(opened.image, height, width)
 
 
 def to_model_input(
@@ -167,7 +170,7 @@ def to_model_input(
     how = _preprocessing(version, height, width)
     if isinstance(pixels_or_bytes, np.ndarray):
         return how.resize(image_from_pixels(pixels_or_bytes), height, width)
-    upright = _open_upright(pixels_or_bytes, (height, width) if how.shrinks_jpegs else None)[2]
+    upright = _open_upright(pixels_or_bytes, (height, width) if how.shrinks_jpegs else None).image
     return how.resize(upright, height, width)
 
 
@@ -203,20 +206,30 @@ def _preprocessing(version: int, height: int, width: int) -> _Preprocessing:
     return how
 
 
-def _info(data: bytes, name: str, size: tuple[int, int]) -> ImageInfo:
-    return ImageInfo(MEDIA_TYPES[name], *size, len(data), sha256_of(data))
+class _Upright(NamedTuple):
+    """A decoded image."""
+
+    name: str
+    """Of the format."""
+    size: tuple[int, int]
+    """The upright width and height that it has, in pixels."""
+    image: Image.Image
+    """Upright, RGB in sRGB."""
+    orientation: int
+    """That it had in the file."""
 
 
-def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> tuple[str, tuple[int, int], Image.Image]:
+def _info(data: bytes, opened: _Upright) -> ImageInfo:
+    return ImageInfo(MEDIA_TYPES[opened.name], *opened.size, len(data), sha256_of(data), opened.orientation)
+
+
+def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> _Upright:
     """Check and decode completely.
 
     Args:
         data: the encoded image.
         wanted: height and width in pixels, upright, that are enough: a JPEG is decoded smaller as long as it keeps
             them (its decoder leaves out the finest detail, for half the time and less).
-
-    Returns:
-        The format's name, the upright width and height that it has, and the upright RGB image in sRGB.
     """
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageError("too_large", f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are taken")
@@ -241,7 +254,8 @@ def _open_upright(data: bytes, wanted: tuple[int, int] | None = None) -> tuple[s
             orientation = orientation_of(opened.info.get("exif"))
             if name != "JPEG":
                 size = opened.size  # a GIF grows by its first frame
-            return name, size[::-1] if is_turned(orientation) else size, turned_upright(to_srgb(opened), orientation)
+            size = size[::-1] if is_turned(orientation) else size
+            return _Upright(name, size, turned_upright(to_srgb(opened), orientation), orientation)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import Session
 
 from db.engine import session_scope
-from db.queries import disagreements, evaluations, exclusions, images, jobs, labels, models
+from db.queries import disagreements, evaluations, exclusions, images, jobs, labels, models, photos
 from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from tests.api.builders import evaluate, store_report
@@ -52,6 +52,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
             session, kind="rating", job_id=job.id, created_by="test", dataset_id=dataset.id, manifest_sha256="0" * 64,
             params={}, summary={},
         )  # fmt: skip
+        project = photos.find_or_add_project(session, "mojo1").name
         exclusions.exclude(session, exclusions.Subject(rater="bot"), reason="not a person", by="test")
         review_set = disagreements.add_review_set(
             session, [{"snapshot_id": _stored_snapshot(session, store), "reasons": ["control"], "need": "first-rating",
@@ -78,6 +79,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         "name": "full",
         "rater": "ana",
         "image_sha256": "0" * 64,
+        "project": project,
     }
 
 

@@ -31,7 +31,7 @@ PATH_VALUES = {
     "webcam_id": "1", "snapshot_id": "1", "rater": "ana", "dataset_id": "1", "name": "full", "run_id": "1",
     "model_version": "v", "job_id": "1", "evaluation_id": "1", "cycle_id": "1", "key_id": "00000000",
     "image_sha256": "0" * 64, "import_id": "1", "exclusion_id": "1", "other_run_id": "2", "first_job_id": "1",
-    "disagreement_id": "1", "review_set_id": "1",
+    "disagreement_id": "1", "review_set_id": "1", "project": "p",
 }  # fmt: skip
 BROKEN = {"content": b'{"broken', "headers": {"Content-Type": "application/json"}}
 """A body that would be refused with 422, were it read."""

@@ -29,6 +29,7 @@ from worker.cli import (
     reproducing,
     retaining,
     retraining,
+    scanning,
     scoring,
     services,
     shadowing,
@@ -129,6 +130,7 @@ app.command("retain", rich_help_panel=START)(retaining.retain)
 app.add_typer(keys.app, name="keys", rich_help_panel=START)
 app.add_typer(login.app, name="login", rich_help_panel=START)
 app.add_typer(data.import_app, name="import", rich_help_panel=LEARN)
+app.command("scan", rich_help_panel=LEARN)(scanning.scan)
 app.command("export", rich_help_panel=LEARN)(data.export)
 app.command("train", rich_help_panel=LEARN)(training.train)
 app.command("evaluate", rich_help_panel=LEARN)(training.evaluate)
@@ -148,6 +150,7 @@ app.command("evaluations", rich_help_panel=LOOK)(evaluating.list_evaluations)
 app.command("suspects", rich_help_panel=LOOK)(reports.suspects)
 app.command("datasets", rich_help_panel=LOOK)(lists.list_datasets)
 app.add_typer(lineage.app, name="lineage", rich_help_panel=LOOK)
+app.command("projects", rich_help_panel=LOOK)(scanning.list_projects)
 app.command("raters", rich_help_panel=LOOK)(raters.raters)
 app.command("find-disagreements", rich_help_panel=LOOK)(disagreements.find_disagreements)
 app.add_typer(disagreements.app, name="disagreements", rich_help_panel=LOOK)

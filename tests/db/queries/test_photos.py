@@ -68,8 +68,8 @@ def test_what_lies_at_a_path_is_what_was_seen_there_last(session: Session) -> No
     old, new = make_photo(session, project), make_photo(session, project)
     photos.add_paths(session, project, [_path(old, "/a/x.png"), _path(old, "/b/x.png")])
     photos.add_paths(session, project, [_path(new, "/a/x.png", byte_size=2)])
-    seen = photos.seen_files(session, project, "/a", ["x.png", "z.png"])
-    assert (set(seen), seen["x.png"].photo_id, seen["x.png"].byte_size) == ({"x.png"}, new.id, 2)
+    seen = photos.seen_files(session, project, ["/a/x.png", "/a/z.png"])
+    assert seen == {"/a/x.png": photos.SeenFile(new.id, 2, 5)}
 
 
 def test_companions_are_recorded_once(session: Session) -> None:
