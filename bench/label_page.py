@@ -91,7 +91,7 @@ def label_all(page: Page, count: int, each_s: float) -> tuple[list[float], int]:
     unmet, due = 0, time.monotonic()
     for place in range(count - 1):  # after the last one there is no next picture
         time.sleep(max(0.0, due - time.monotonic()))
-        due += each_s
+        due = max(due + each_s, time.monotonic())  # no burst after a pause of our own
         unmet += page.get_attribute("#picture", "data-snapshot-id") is None
         page.keyboard.press(KEYS[place % len(KEYS)])
     page.wait_for_selector("#save-state[data-state=saved]")

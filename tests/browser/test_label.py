@@ -291,6 +291,24 @@ def test_a_frame_whose_picture_is_gone_is_left_out(visits: Visits, frames: Frame
     assert sorted(shown) == [kept[0], kept[3]]
 
 
+def test_an_answer_with_fewer_frames_than_asked_for_is_not_the_end(visits: Visits, frames: Frames) -> None:
+    frames(50)
+    ann = visits("ann-fewer")
+
+    def shorten(route: Route) -> None:
+        """As when ratings arrive while the frames are being chosen."""
+        answer = route.fetch()
+        content = answer.json()
+        route.fulfill(response=answer, json={**content, "frames": content["frames"][:-2]})
+
+    ann.page.route("**/label-queue", shorten)
+    open_label(ann.page, ann.base)
+    pressed = press_steadily(ann.page, keys(40), 0.15)
+    wait_until_saved(ann.page)
+    assert len(pressed) == 40
+    assert verdicts("ann-fewer") == said(pressed)
+
+
 def test_a_server_that_is_busy_is_asked_again(visits: Visits, frames: Frames) -> None:
     frames(10)
     ann = visits("ann-busy")

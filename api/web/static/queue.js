@@ -7,7 +7,7 @@ const TAKEN_AT_ONCE = 16;
 const LOW = 9; // frames left at which more are taken
 const MOST = 50; // that the server gives at once
 const RETRY_MS = 2000;
-const DRY_MS = 5000; // until the server is asked again after it had no more
+const DRY_MS = 2000; // until the server is asked again after it had no more
 const RENEW_MS = 60000; // the server keeps frames for five minutes after it was asked last
 
 export class FrameQueue {
@@ -65,9 +65,10 @@ export class FrameQueue {
       const count = Math.min(TAKEN_AT_ONCE + this.#desk.waiting(), MOST);
       const body = { rater: this.#desk.rater, seat: this.#desk.seat, count, skipped: this.#desk.skipped() };
       const answer = await call("POST", "/v1/label-queue", { body });
-      this.#isDry = answer.frames.length < count;
+      const wereFew = this.items.length <= LOW;
+      this.#isDry = this.#append(answer.frames) === 0 && wereFew;
       if (this.#isDry) this.#later(DRY_MS);
-      this.#append(answer.frames);
+      this.#prepare();
       this.#heard.onCounts(answer);
     } catch (error) {
       this.#heard.onTrouble(error);
@@ -82,14 +83,14 @@ export class FrameQueue {
     this.#timer = setTimeout(() => this.refill(), wait + 1);
   }
 
+  // Add what is new; how many that were. Some that are not may have been judged while the answer was on its way.
   #append(frames) {
     const unwanted = new Set([
       ...this.items.map((item) => item.frame.snapshot_id), ...this.#desk.skipped(), ...this.#desk.judged(),
     ]);
-    for (const frame of frames) {
-      if (!unwanted.has(frame.snapshot_id)) this.items.push({ frame, image: null, isReady: false });
-    }
-    this.#prepare();
+    const fresh = frames.filter((frame) => !unwanted.has(frame.snapshot_id));
+    this.items.push(...fresh.map((frame) => ({ frame, image: null, isReady: false })));
+    return fresh.length;
   }
 
   #prepare() {
