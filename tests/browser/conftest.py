@@ -99,7 +99,7 @@ def visits(browser: Browser, server: str) -> Iterator[Visits]:
         with session_scope() as session:
             _, link = logins.make_link(session, rater=rater, scopes=scopes or ("rate",))
         one.page.goto(f"{server}/login?link={link}")
-        one.page.keyboard.press("Enter")
+        one.page.locator("main button").press("Enter")
         one.page.wait_for_url(f"{server}/")
         return one
 
