@@ -24,6 +24,7 @@ from api.routes import (
     datasets,
     disagreements,
     evaluation_cycles,
+    evaluation_pages,
     evaluations,
     exclusions,
     job_pages,
@@ -116,6 +117,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         app.include_router(part.router, responses=PROBLEMS)
     for pages_of in (
         login.router, login.keyed, pages.router, job_pages.router, model_pages.router, webcam_pages.router,
+        evaluation_pages.router,
     ):  # fmt: skip
         app.include_router(pages_of)
     app.include_router(system.router)

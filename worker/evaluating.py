@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from db.errors import Conflict
 from db.queries import models
+from db.queries.evaluations import EvaluationHead
 from db.tables import Evaluation, Job
 from ml.history import point_of
 from ml.judgements import judgement
@@ -37,7 +38,7 @@ def submit_cycle(
     return job, is_new
 
 
-def history(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+def history(evaluations: Sequence[Evaluation] | Sequence[EvaluationHead]) -> list[dict[str, Any]]:
     """The points of `ml.history` with which evaluation each is of."""
     return [
         {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BeforeValidator
 
 from api.deps import SessionDep
 from api.keyed_route import KeyedRoute
 from api.schemas.fields import Id, Phase, Text
 from api.schemas.pages import Cursor, page_of, rows_to_ask
 from api.security import require
+from api.web.filters import EMPTY_IS_ABSENT
 from api.web.rendering import render
 from api.web.webcam_figures import scores_over_time
 from db.queries import webcam_grid, webcams
@@ -21,8 +21,6 @@ router = APIRouter(include_in_schema=False, route_class=KeyedRoute)
 ON_A_PAGE = 24
 STRIP = 48
 """Frames of a webcam's history."""
-EMPTY_IS_ABSENT = BeforeValidator(lambda given: given or None)
-"""A form sends every field, also those that nobody chose."""
 
 
 @router.get("/webcams", dependencies=[require()])

@@ -101,7 +101,7 @@ def _drift(session: Session, kind: str) -> Iterator[Wish]:
                 f"{drift['n_current']} frames of the last week beside {drift['n_reference']} before it, "
                 f"{counted(drift['n_webcams'], 'webcam')}."
             )
-            yield Wish(f"Scores of the {kind} model drift", told, "/models", "See the models", urgent=True)
+            yield Wish(f"Scores of the {kind} model drift", told, "/evaluations", "See the evaluations", urgent=True)
 
 
 def _candidate(session: Session, kind: str) -> Iterator[Wish]:
@@ -122,7 +122,7 @@ def _disagreements(session: Session, kind: str) -> Iterator[Wish]:
     if known.open:
         told = "People and the model are far apart there, or chance drew them. The label queue brings them."
         yield Wish(f"{counted(known.open, 'frame')} of {kind} review sets wait for an answer", told,
-                   "/label", "Label")  # fmt: skip
+                   "/disagreements", "Look through them")  # fmt: skip
     if known.settled:
         told = f"{known.model_version} has not learned from them: `afterglow retrain {kind}` makes a version that has."
         yield Wish(f"{counted(known.settled, 'answer')} of review sets {'is' if known.settled == 1 else 'are'} new",

@@ -18,6 +18,7 @@ NAVIGATION = (
     NavEntry("/label", "Label"),
     NavEntry("/webcams", "Webcams"),
     NavEntry("/models", "Models"),
+    NavEntry("/evaluations", "Evaluations"),
     NavEntry("/jobs", "Jobs"),
 )
 """In the order in which they are shown."""

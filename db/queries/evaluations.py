@@ -99,13 +99,15 @@ class EvaluationHead:
     kind: str
     method: str
     compared_with: str | None
+    cycle_id: int | None
+    role: str | None
     created_at: datetime
     report: dict[str, Any]
     """`headline`, `primary`, and of `subsets` the headline's alone."""
 
 
 _HEAD = """
-    SELECT id, model_version, kind, method, compared_with, created_at,
+    SELECT id, model_version, kind, method, compared_with, cycle_id, role, created_at,
            jsonb_build_object('headline', report -> 'headline', 'primary', report -> 'primary', 'subsets',
                jsonb_build_object(report ->> 'headline', report -> 'subsets' -> (report ->> 'headline'))) AS report
     FROM evaluations WHERE report ->> 'headline' IS NOT NULL

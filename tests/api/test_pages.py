@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api.main import create_app
-from api.routes import job_pages, model_pages, pages, webcam_pages
+from api.routes import evaluation_pages, job_pages, model_pages, pages, webcam_pages
 from api.web.navigation import NAVIGATION
 from api.web.rendering import STATIC_DIR, STATIC_PATH
 from tests.api.conftest import BROWSER
@@ -21,7 +21,11 @@ from tests.conftest import client_of
 from tests.node_packages import run_node
 
 TEMPLATES = STATIC_DIR.parent / "templates"
-ROUTES = [route for module in (pages, job_pages, model_pages, webcam_pages) for route in module.router.routes]
+ROUTES = [
+    route
+    for module in (pages, job_pages, model_pages, webcam_pages, evaluation_pages)
+    for route in module.router.routes
+]
 PATHS = [path for _, path, route in every_route(create_app()) if route in ROUTES]
 
 

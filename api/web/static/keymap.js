@@ -9,6 +9,7 @@ export const EVERYWHERE = [
   { keys: ["g l"], goes: "/label", says: "Go to Label" },
   { keys: ["g w"], goes: "/webcams", says: "Go to Webcams" },
   { keys: ["g m"], goes: "/models", says: "Go to Models" },
+  { keys: ["g e"], goes: "/evaluations", says: "Go to Evaluations" },
   { keys: ["g j"], goes: "/jobs", says: "Go to Jobs" },
 ];
 
@@ -55,6 +56,19 @@ export const PAGES = {
     { keys: ["b"], action: "ask", with: "rollback", says: "Roll back to the version before: asks first" },
     { keys: ["e"], action: "follow", with: "report", says: "Open the report" },
     { keys: ["d"], action: "follow", with: "comparison", says: "Compare with the version that serves" },
+  ],
+  evaluations: [
+    { keys: ["ArrowDown", "j"], action: "next", says: "Next report; Enter opens it" },
+    { keys: ["ArrowUp", "k"], action: "previous", says: "Report before" },
+    { keys: ["d"], action: "disagreements", says: "Go to the disagreements" },
+  ],
+  disagreements: [
+    { keys: ["ArrowRight", "ArrowDown", "j"], action: "next", says: "Next frame" },
+    { keys: ["ArrowLeft", "ArrowUp", "k"], action: "previous", says: "Frame before" },
+    { keys: ["x"], action: "triage", with: "dismissed", says: "Dismiss the chosen frame: nobody need look at it" },
+    { keys: ["o"], action: "triage", with: "open", says: "Have the chosen frame wait again" },
+    { keys: ["u"], action: "triage", with: "urgent", says: "Bring the chosen frame first" },
+    { keys: ["f"], action: "filter", says: "Choose which are shown" },
   ],
   comparison: [{ keys: ["d"], action: "compare", says: "Choose two versions" }],
   job: [
