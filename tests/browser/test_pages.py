@@ -24,6 +24,7 @@ FOCUSED = """() => {
 }"""
 SMALL = """([controls, least]) => [...document.querySelectorAll(controls)]
   .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.closest("p, li, td, th, .skip"))
+  .map((one) => one.matches("[type=checkbox], [type=radio]") ? one.closest("label") ?? one : one)  // a finger takes the words too
   .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect()])
   .filter(([, at]) => at.height < least && at.height > 0).map(([name]) => name)"""
 
