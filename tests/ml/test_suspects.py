@@ -37,30 +37,50 @@ def labelled():
     return rows, numbers, votes_of(*((at, who, stars or np.nan) for at, who, stars in votes))
 
 
+SEEDS = range(20)
+
+
+def found_in_the_first_tenth(labelled, seed, least):
+    """Sizes of the slips that are planted in 5 % of the labels, in stars, and which of them are found.
+
+    A wrong label is another row's, at least `least` stars away.
+    """
+    rows, numbers, votes = labelled
+    random = np.random.default_rng(seed)
+    labels = np.array([each.target_label for each in rows])
+    wrong = random.choice(len(rows), len(rows) // 20, replace=False)
+    given = labels.copy()
+    for number in wrong:
+        given[number] = random.choice(labels[np.abs(labels - labels[number]) >= least])
+    changed = [replace(each, target_label=label) for each, label in zip(rows, given.tolist(), strict=True)]
+    groups = [each.group_id for each in rows]
+    scores = simple_models.out_of_fold(simple_models.ridge, numbers, given, groups, "t")
+    ranked = rank_suspects([Unlearned(changed, scores, "ridge")], votes, estimate_noise(votes).sigma_w)
+    first = [each.snapshot_id for each in ranked[: len(rows) // 10]]
+    return np.abs(given - labels)[wrong], np.isin(wrong, first)
+
+
 class TestPlanted:
-    @pytest.mark.parametrize("seed", [0, 1, 2])
-    def test_more_than_half_of_five_per_cent_wrong_labels_are_in_the_first_tenth(self, labelled, seed):
-        rows, numbers, votes = labelled
-        random = np.random.default_rng(seed)
-        wrong = set(random.choice(len(rows), len(rows) // 20, replace=False).tolist())
-        others = random.permutation([each.target_label for each in rows])
-        changed = []
-        for number, each in enumerate(rows):
-            label = each.target_label
-            if number in wrong:  # somebody else's label, at least two stars away: a slip that changes nothing is none
-                label = next(
-                    float(other) for other in others[number:].tolist() + others.tolist() if abs(other - label) >= 2
-                )
-            changed.append(replace(each, target_label=label))
-        targets = np.array([each.target_label for each in changed])
-        scores = simple_models.out_of_fold(
-            simple_models.ridge, numbers, targets, [each.group_id for each in changed], "t"
-        )
-        sigma = estimate_noise(votes).sigma_w
-        ranked = rank_suspects([Unlearned(changed, scores, "ridge")], votes, sigma)
-        first = {each.snapshot_id for each in ranked[: len(rows) // 10]}
-        assert len(wrong) == 16
-        assert len(first & wrong) > len(wrong) / 2
+    """Five per cent wrong labels among 320 rows, of which the first tenth of the suspects, 32 rows, is looked at.
+
+    Over 20 seeds 0.76 of 320 slips of 1 or more stars are found, and 0.95 of those of 2 or more; by their size 0.57 of 173
+    under 2 stars, 0.96 of 81 under 3, and all 66 above. A slip of one star is about as far as two raters are apart.
+    """
+
+    @pytest.mark.parametrize("least", [1, 2])
+    def test_more_than_half_of_five_per_cent_wrong_labels_are_in_the_first_tenth(self, labelled, least):
+        for seed in SEEDS:
+            sizes, found = found_in_the_first_tenth(labelled, seed, least)
+            assert (len(sizes), sizes.min() >= least) == (16, True)
+            assert found.mean() > 0.5, f"seed {seed}"
+
+    def test_the_larger_a_slip_the_likelier_it_is_found(self, labelled):
+        drawn = [found_in_the_first_tenth(labelled, seed, 1) for seed in SEEDS]
+        sizes, found = (np.concatenate(each) for each in zip(*drawn, strict=True))
+        small, middle, large = sizes < 2, (sizes >= 2) & (sizes < 3), sizes >= 3
+        assert 0.5 < found[small].mean() < found[middle].mean() <= found[large].mean()
+        assert found.mean() > 0.7
+        assert found[~small].mean() > 0.9
 
 
 class TestRanking:

@@ -180,6 +180,23 @@ def test_served_scores_equal_the_evaluations(labelled: Running, trained: tuple[s
     assert compared > 0
 
 
+def test_scores_over_http_equal_the_evaluations_predictions(
+    labelled: Running, trained: tuple[str, list[Any]], api_key: Callable[..., str]
+) -> None:
+    version = trained[0]
+    with session_scope() as session:
+        if models.active_versions(session).get("rating") != version:
+            promotion.promote(session, version, force=True, by="test")
+    rows = [row for row in _predictions(labelled, version) if row["score"]]
+    assert len(rows) >= 8
+    with serving(create_app(ApiSettings())) as address, client_of(address, api_key("score")) as client:
+        for row in rows:
+            answer = client.post("/v1/score?kind=rating", content=labelled.store.image(row["image_sha256"])).json()
+            assert (answer["modelVersion"], answer["pathTaken"]) == (version, "onnx")
+            assert answer["aiRating"] == pytest.approx(float(row["ai_rating"]), abs=1e-3)
+            assert answer["rawScore"] == pytest.approx(float(row["raw_score"]), abs=1e-3)
+
+
 def test_scoring_a_kept_frame_of_a_webcam_writes_event_inference_and_webcam(
     labelled: Running, trained: tuple[str, list[Any]]
 ) -> None:
