@@ -5,7 +5,7 @@ Legend: N rows, B replicates. Values and labels, float (N,), are on one scale: t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ml.bundle import Bundle
 from ml.curves import score_of_raw
 from ml.evaluated import Evaluated
 from ml.judgements.base import Judgement
-from ml.metrics import once
+from ml.metrics import once, wilson
 from ml.report import SEED, draws, interval
 from ml.thresholds import GOOD_OUTPUT
 
@@ -73,7 +73,8 @@ def calibration_of(
 
     Returns:
         `n`, `n_groups`, `is_probability`;
-        `buckets`: of those that hold rows `low`, `high`, `n`, `mean_score`, `mean_label` and its `interval`;
+        `buckets`: of those that hold rows `low`, `high`, `n`, `n_groups`, `mean_score`, `mean_label` and its `interval`, which
+        is Wilson's or null where draws of groups cannot tell, see `_of_bucket`;
         `ece`: mean distance of mean value and mean label over `bins` bins of equally many rows, in units of the label
         (Naeini, Cooper and Hauskrecht 2015). Few rows a bin make it larger, however good the model: `ece_by_chance` is what
         scores without any such error would show on these rows, its mean and the end that 95 % of draws stay under. Drawing
@@ -112,19 +113,37 @@ def calibration_of(
         added = float(sample["ece"].mean()) - found["ece"]
         found["ece_interval"] = [max(0.0, bound - added) for bound in found["ece_interval"]]
     rate = float(labels.mean())
-    return found | {
+    found |= {
         "ece_by_chance": _ece_by_chance(values, labels, in_bin, groups),
         "bins": num_bins,
         "brier_of_base_rate": rate * (1.0 - rate) if is_probability else None,
         "buckets": [
             {
                 "low": float(edges[number]), "high": float(edges[number + 1]), "n": int((bucket == number).sum()),
+                "n_groups": len(set(np.asarray(groups, dtype=str)[bucket == number])),
                 "mean_score": float(values[bucket == number].mean()), "mean_label": float(point["means"][0, number]),
-                "interval": interval(sample["means"][:, number]),
             }
             for number in np.unique(bucket)
         ],
     }  # fmt: skip
+    for number, each in zip(np.unique(bucket), found["buckets"], strict=True):
+        each["interval"] = _of_bucket(each, sample["means"][:, number], is_probability)
+    return found
+
+
+def _of_bucket(found: Mapping[str, Any], drawn: np.ndarray, is_probability: bool) -> list[float] | None:
+    """The interval of a bucket's mean label; draws of a single group, or of labels that are all alike, have no width.
+
+    Of a share it is Wilson's then, with as many trials as there are groups, since the rows of one say the same; of stars it is
+    unknown: null.
+    """
+    bounds = interval(drawn)
+    if bounds is not None and bounds[0] < bounds[1] and found["n_groups"] > 1:
+        return bounds
+    if not is_probability:
+        return None
+    low, high = wilson(found["mean_label"] * found["n_groups"], found["n_groups"])
+    return [float(low), float(high)]
 
 
 def _ece_by_chance(values: np.ndarray, labels: np.ndarray, in_bin: np.ndarray, groups: Sequence[str]) -> list[float]:

@@ -108,6 +108,17 @@ class TestScores:
             assert each["low"] <= each["mean_score"] <= each["high"]
             assert each["interval"][0] <= each["mean_label"] <= each["interval"][1]
 
+    def test_a_single_group_of_stars_has_no_interval_and_a_probability_has_wilsons(self):
+        scores, groups = [1.0, 1.0, 1.0, 4.0, 4.0, 4.0], ["a", "a", "a", "b", "c", "c"]
+        few, some = of(scores, [2.0, 2.5, 3.0, 3.0, 4.0, 5.0], groups, False, [0, 2.5, 5])["buckets"]
+        assert (few["n"], few["n_groups"], few["interval"]) == (3, 1, None)
+        assert some["interval"][0] < some["mean_label"] < some["interval"][1]
+        never, always = of([0.1] * 53 + [0.9], [0.0] * 53 + [1.0])["buckets"]
+        assert never["interval"] == pytest.approx([0.0, 0.0676], abs=1e-3)  # Wilson 1927: z^2 / (n + z^2)
+        assert always["interval"] == pytest.approx([0.2065, 1.0], abs=1e-3)
+        (together,) = of([0.1] * 53, [0.0] * 53, ["one"] * 53)["buckets"]
+        assert together["interval"][1] == pytest.approx(0.793, abs=1e-3)  # one group is one trial
+
     def test_intervals_draw_groups(self):
         p, y = probabilities(400)
         grouped = of(np.repeat(p[:20], 20), np.repeat(y[:20], 20), groups=[f"g{n // 20}" for n in range(400)])
