@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from celery import Celery
+from celery.schedules import crontab
 
 from db.settings import state_settings
-from worker.cron import read_cron
+from worker.cron import Cron, read_cron
 from worker.settings import worker_settings
 
 CATCH_UP_S = 900.0
@@ -20,6 +21,14 @@ def broker_url() -> str:
     from worker.embedded import EmbeddedRedis
 
     return EmbeddedRedis(state_settings().resolved_data_dir).url
+
+
+def beat_of(cron: Cron) -> crontab:
+    """The same moments as Celery's beat knows them, which asks for both kinds of day as `last_due` does."""
+    return crontab(
+        minute=cron.minutes, hour=cron.hours, day_of_month=cron.days, month_of_year=cron.months,
+        day_of_week=cron.weekdays,
+    )  # fmt: skip
 
 
 app = Celery("afterglow", broker=broker_url(), include=["worker.tasks"])
@@ -46,7 +55,8 @@ app.conf.update(
 )
 if worker_settings().evaluates:
     # Now and then between as well: a missed tick is made up for, and the slot's key makes the others do nothing.
-    for name, schedule in (("due", read_cron(worker_settings().evaluate_cron)), ("missed", CATCH_UP_S)):
+    cron = beat_of(read_cron(worker_settings().evaluate_cron))
+    for name, schedule in (("due", cron), ("missed", CATCH_UP_S)):
         app.conf.beat_schedule[f"submit_cycles_{name}"] = {"task": "submit_cycles", "schedule": schedule}
 if worker_settings().retain_every_h > 0:
     app.conf.beat_schedule["submit_retention"] = {

@@ -2,8 +2,11 @@
 
 from functools import cache
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.cron import CronError, read_cron
 
 
 class WorkerSettings(BaseSettings):
@@ -65,6 +68,16 @@ class WorkerSettings(BaseSettings):
 
     shadow_every_min: float = Field(15.0, ge=0, validation_alias="AFTERGLOW_SHADOW_EVERY_MIN")
     """Minutes between two looks of the clock for frames that a shadow has yet to score; 0 for none."""
+
+    @field_validator("evaluate_cron")
+    @classmethod
+    def _is_read(cls, value: str) -> str:
+        try:
+            if value != "off":
+                read_cron(value)
+        except CronError as error:
+            raise PydanticCustomError("cron", "{why}, or 'off' for never", {"why": str(error)}) from error
+        return value
 
     @property
     def evaluates(self) -> bool:

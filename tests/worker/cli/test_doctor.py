@@ -75,6 +75,14 @@ def test_a_typo_of_a_setting_names_the_nearest_and_nonsense_is_a_problem(nothing
     assert "geheim" not in said.out
 
 
+def test_a_schedule_that_cannot_be_read_is_a_problem_that_names_the_field(nothing: Path, afterglow: Afterglow) -> None:
+    with environment(AFTERGLOW_DATA_DIR=str(nothing / "var"), AFTERGLOW_EVALUATE_CRON="30 2 * * 7"):
+        said = afterglow("doctor", "--no-torch", "--json")
+    assert said.code == 1
+    (wrong,) = [each["says"] for each in _about(said)["settings"] if each["health"] == "problem"]
+    assert wrong.startswith("AFTERGLOW_EVALUATE_CRON cannot be used: the day of the week '7' is not in 0 to 6")
+
+
 def test_services_that_are_away_are_problems_and_their_passwords_stay_unsaid(
     nothing: Path, afterglow: Afterglow
 ) -> None:
