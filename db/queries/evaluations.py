@@ -140,6 +140,22 @@ def list_heads(
     return [EvaluationHead(**row) for row in rows.mappings()]
 
 
+def gate_evaluation(session: Session, version: ModelVersion) -> Evaluation | None:
+    """The newest report that decides on promotion: on the frozen rows of the version's own run, if any.
+
+    Those of cycles and of current labels are passed over: their rows change from night to night, and the gate's limits are
+    for rows that were set aside before anybody trained. A version from elsewhere has no rows of its own, so there it is the
+    newest one of no cycle.
+    """
+    frozen = models.get_run(session, version.training_run_id).manifest_sha256
+    query = select(Evaluation).where(
+        col(Evaluation.model_version) == version.model_version, col(Evaluation.cycle_id).is_(None)
+    )
+    if frozen is not None:
+        query = query.where(col(Evaluation.manifest_sha256) == frozen)
+    return session.exec(query.order_by(col(Evaluation.id).desc()).limit(1)).first()
+
+
 def list_evaluations(
     session: Session,
     model_version: str | None = None,

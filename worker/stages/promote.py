@@ -23,9 +23,10 @@ class PromotionRefused(Conflict):
 
 
 def judge_promotion(session: Session, model_version: str, evaluation_id: int | None = None) -> Verdict:
-    """Whether a version may replace the active one, by its last evaluation, which must have been made beside that one.
+    """Whether a version may replace the active one, by its last evaluation on the frozen rows of its dataset, which must
+    have been made beside that one: see `db.queries.evaluations.gate_evaluation`.
 
-    A retrain cycle names its own evaluation: another one may have been made meanwhile, on other rows.
+    A retrain cycle names its own evaluation: another one may have been made meanwhile.
 
     Raises:
         Conflict: It is the active one already.
@@ -36,11 +37,12 @@ def judge_promotion(session: Session, model_version: str, evaluation_id: int | N
     if active is not None and active.model_version == model_version:
         raise Conflict(f"{model_version} is the active {version.kind} model already")
     if evaluation_id is None:
-        evaluation = evaluations.latest_evaluation(session, model_version)
+        evaluation = evaluations.gate_evaluation(session, version)
     else:
         evaluation = evaluations.get_evaluation(session, evaluation_id, model_version=model_version)
     if evaluation is None:
-        return Verdict(False, f"{model_version} has no evaluation yet: wait for it, or run `afterglow evaluate`")
+        text = f"{model_version} has no evaluation on rows of its own yet: wait for it, or run `afterglow evaluate`"
+        return Verdict(False, f"{text} (those of cycles and of current labels decide nothing)")
     facts = {"evaluation_id": evaluation.id}
     again = f"run `afterglow evaluate {model_version}` and promote then"
     if active is not None and evaluation.compared_with != active.model_version:
