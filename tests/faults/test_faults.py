@@ -16,7 +16,7 @@
 | Redis away for a while | here |
 | Postgres killed in mid job | `test_kill_each` (postgres) |
 | Postgres away during the finish, commit unknown | `worker/test_jobs` |
-| two beats | `worker/test_schedule` |
+| two beats, beat killed | `test_clock`; at the same moment: `worker/test_schedule` |
 | no beat for a while | `worker/test_schedule` |
 | the same submission many times at once | here, over HTTP |
 | cancel in each state | here |
