@@ -42,7 +42,7 @@ def test_the_api_imports_nothing_heavy_and_no_other_stage() -> None:
     stages = {name for name in loaded if name.startswith("worker.")}
     assert stages <= {
         "worker.queue", "worker.retraining", "worker.evaluating", "worker.shadowing", "worker.settings", "worker.cron",
-        "worker.verified", "worker.stages", "worker.stages.score",
+        "worker.places", "worker.verified", "worker.stages", "worker.stages.score",
         "worker.stages.served", "worker.stages.capture", "worker.stages.promote", "worker.stages.diff_runs",
         "worker.stages.raters", "worker.stages.tick", "worker.stages.tick_fetches", "worker.stages.tick_rows",
     }  # fmt: skip
