@@ -11,6 +11,7 @@ from ml import report as reports
 from ml.bundle import Bundle
 from ml.calibration_report import calibration_content
 from ml.curves import WebcamFacts, classification, passed, slices, threshold_score
+from ml.disagreement_report import disagreement_content
 from ml.evaluated import Evaluated
 from ml.inference import Scorer
 from ml.judgements.base import Judgement
@@ -60,7 +61,7 @@ def report_content(
     """Tables, slices, calibration and decisions of a report; appends to `notes`, with the headline's sentence first.
 
     `threshold_policy` is the bundle's, `threshold_achieved` what it reaches on the headline's rows (see `achieved`), with
-    what `baselines` reach there; `within_webcam` is of the same rows.
+    what `baselines` reach there; `disagreement` and `within_webcam` are of the same rows.
     """
     judgement, bundle = scorer.judgement, scorer.bundle
     primary = judgement.metrics(bundle.head)[0]
@@ -103,6 +104,7 @@ def report_content(
             **achieved(main.rows, passes, replicates),
             "baselines": _baselines_achieve(judgement, bundle, main, replicates),
         },
+        "disagreement": {"subset": headline, **disagreement_content(scorer, active, main, webcams, replicates)},
         "within_webcam": {"subset": headline, **within_webcam(main, replicates)},
         "notes": notes,
     }

@@ -17,7 +17,8 @@ from tests.ml.test_evaluate import World, write_ratings
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = [
-    "verdict", "decisions", "calibration", "predicted", "residuals", "slices", "frames", "data", "model", "reproduce",
+    "verdict", "decisions", "calibration", "predicted", "residuals", "slices", "disagreement", "frames", "data", "model",
+    "reproduce",
 ]  # fmt: skip
 HOSTILE = "<script>alert('x')</script><img src=https://example.org/x onerror=alert(1)>\"'&{{ 7*7 }}"
 
@@ -87,6 +88,10 @@ def written(request, world, tmp_path_factory):
 @pytest.fixture
 def content(world):
     return copy.deepcopy(world[0])
+
+
+def _section(page, name):
+    return page[page.index(f'<section id="{name}">') :].partition("</section>")[0]
 
 
 class TestThePage:
@@ -184,11 +189,12 @@ class TestThePage:
         for name in (
             "verdict", "notes", "metrics", "confusion", "threshold_sweep", "threshold_policy", "calibration_table",
             "score_range", "residuals", "slices", "worst", "doubtful", "data_card", "model_card", "how_to_reproduce",
-            "noise", "replicates", "threshold_achieved", "audit", "within_webcam",
+            "noise", "replicates", "threshold_achieved", "audit", "within_webcam", "disagreement",
         ):  # fmt: skip
             del content[name]
         page = Page(report_page(content, world[1], {}))
-        assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == SECTIONS
+        sections = [name for name in SECTIONS if name != "disagreement"]
+        assert [attrs["id"] for tag, attrs in page.tags if tag == "section"] == sections
         assert "None" not in page.text
         assert "Undefined" not in page.text
 
@@ -306,7 +312,7 @@ class TestWhatItSays:
         content, _, _, written = world
         small = [each for entries in content["slices"].values() for each in entries if each["n"] < 20]
         assert small
-        rows = re.findall(r'<tr class="few">.*?</tr>', written[written.index('id="slices"') :], re.DOTALL)
+        rows = re.findall(r'<tr class="few">.*?</tr>', _section(written, "slices"), re.DOTALL)
         assert len(rows) == len(small)
         assert all("<small>few</small>" in row for row in rows)
 
