@@ -87,8 +87,8 @@ def table(
 ) -> dict[str, Any]:
     """Metrics of every entry on the same rows, with intervals, and the model compared with each other entry.
 
-    A metric that is undefined on these rows is null, and so is its interval. `replicates` under a row names the
-    metrics that were undefined in some draws, with the number used.
+    A metric that is undefined on these rows is null, and so is its interval; of one row all are. `replicates` under a row
+    names the metrics that were undefined in some draws, with the number used.
     """
     specs = judgement.metrics(head)
     names = [spec.name for spec in specs]
@@ -99,6 +99,9 @@ def table(
             for name in names:
                 drawn[entry.name][name].append(measured[name])
     samples = {entry: {name: np.concatenate(parts) for name, parts in each.items()} for entry, each in drawn.items()}
+    if len(targets) == 1:  # drawn again it is the same row: an interval without width would read as certainty
+        samples = {entry: {name: np.full_like(sample, np.nan) for name, sample in each.items()}
+                   for entry, each in samples.items()}  # fmt: skip
     points = {entry.name: judgement.measure(entry.scores, targets, head) for entry in entries}
     num_groups = len(set(group_ids))
     content: dict[str, Any] = {

@@ -114,6 +114,17 @@ class TestTable:
         assert make_table(groups=3)["insufficient"] == words
         assert "too narrow" in (insufficient(100, 1) or "")
         assert insufficient(100, 8) is None
+
+    def test_a_single_row_has_no_figure_rather_than_an_interval_without_width(self):
+        found = make_table(groups=1, per_group=1)
+        assert {value for row in found["rows"] for value in (*row["metrics"].values(), *row["intervals"].values())} == {
+            None
+        }
+        assert found["skill"]["value"] is None
+        assert "undefined on these rows" in skill_sentence(MODEL, found)
+
+    def test_what_has_rows_and_groups_enough_is_not_called_insufficient(self):
+        assert insufficient(100, 8) is None
         assert insufficient(99, 8) and insufficient(100, 7)
 
     def test_a_table_is_called_insufficient_where_training_would_have_gone_over_to_k_fold(self):
