@@ -12,6 +12,7 @@ import typer
 from worker.cli.options import Before, Json, KindArgument, Limit
 
 if TYPE_CHECKING:
+    from worker.importers.photo_logs import LogRefusal, LogReport
     from worker.importers.snapshots import ImportReport, Kept, Refusal
 
 import_app = typer.Typer(no_args_is_help=True)
@@ -69,6 +70,57 @@ def import_snapshots(
         raise typer.Exit(1)
 
 
+@import_app.command("log")
+def import_log(
+    file: Annotated[Path, typer.Argument(help="Log in CSV; its header tells which kind it is.", metavar="FILE.csv")],
+    rater: Annotated[str, typer.Option(help="Whose selections and crops they are.", metavar="NAME")] = "import",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import a log of choosing and cropping photos that were scanned. Importing a file again adds nothing.
+
+    Known: selection_only_log, select_crop_log, crop_training_data, anomaly_cases, historical_crop_log. Photos are matched
+    by file name within their project, whatever the directory; a broken row is refused with its reason and never stops
+    the good ones. Exit code 1 when every row was refused.
+
+    Example: afterglow import log select_crop_log.csv --rater ann --dry-run
+    """
+    import getpass
+
+    from worker.cli.errors import WrongInput
+    from worker.cli.output import print_json
+    from worker.cli.progress import counted
+    from worker.importers import photo_logs
+    from worker.services import running_services
+
+    if not rater.strip() or len(rater) > 200:
+        raise WrongInput("--rater must be a name of 1 to 200 characters")
+    with running_services(), counted("importing", "rows") as report_progress:
+        report = photo_logs.import_log(file, rater.strip(), f"cli:{getpass.getuser()}", dry_run, report_progress)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_log_report(report)
+    if report.rows and len(report.refused) == report.rows:
+        raise typer.Exit(1)
+
+
+def _print_log_report(report: LogReport) -> None:
+    from worker.cli.output import console
+
+    console.print(
+        f"{report.dialect}, {report.rows} rows: {report.imported} imported, {report.known} already known, "
+        f"{len(report.refused)} refused, {len(report.crops_refused)} without their crop"
+    )
+    console.print(
+        f"added: {report.groups_added} groups, {report.selections_added} selections, {report.crops_added} crops"
+    )
+    if report.dry_run:
+        console.print("nothing was written, since this is a dry run")
+    _print_rows("refused", report.refused)
+    _print_rows("taken without their crop", report.crops_refused)
+
+
 @import_app.command("list")
 def list_imports(limit: Limit = 20, before: Before = None, as_json: Json = False) -> None:
     """List imports, newest first, with what each brought in.
@@ -121,7 +173,7 @@ def _print_report(report: ImportReport) -> None:
     _print_rows("taken, but a webcam keeps what is stored of it", report.kept)
 
 
-def _print_rows(title: str, rows: Sequence[Refusal | Kept], limit: int = 50) -> None:
+def _print_rows(title: str, rows: Sequence[Refusal | Kept | LogRefusal], limit: int = 50) -> None:
     from worker.cli.output import console, print_table
 
     if not rows:

@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 MAX_CSV_BYTES = 1 << 30
@@ -47,18 +48,23 @@ class Line:
     """Column -> text without the blanks around it."""
     refused: RowRefused | None = None
     """Why the row cannot be read; `cells` is empty then."""
+    rest: tuple[str, ...] = ()
+    """Cells beyond those that the header names, where that is allowed."""
 
 
 class Table:
     """A CSV whose header and every line were read once, so that nothing is written of a file that breaks later on."""
 
-    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str]) -> None:
+    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str], *, ragged: bool = False) -> None:
         """Check the file from its first to its last byte, holding one line at a time.
+
+        With `ragged` a row may have more cells than the header, and fewer as long as it has those of `required`.
 
         Raises:
             ImportRefused: It cannot be read, is no CSV in UTF-8 with commas, or its columns are not the known ones.
         """
         self._path, self._required, self._known = path, required, (*required, *optional)
+        self._ragged = ragged
         _check_file(path)
         self.num_rows = sum(1 for _ in self.lines())
 
@@ -89,15 +95,18 @@ class Table:
                 return
             if not any(value.strip() for value in values):
                 continue
-            if len(values) != len(header):
+            needed = 1 + max(header.index(name) for name in self._required) if self._ragged else len(header)
+            if len(values) < needed or (len(values) > len(header) and not self._ragged):
                 reason = f"{len(values)} cells under {len(header)} columns"
                 yield Line(lines.begin, {}, RowRefused(ROW, reason))
                 continue
-            broken = next((name for name, value in zip(header, values, strict=True) if "\0" in value), None)
+            broken = next((name for name, value in zip_longest(header, values, fillvalue="") if "\0" in value), None)
             if broken is not None:
                 yield Line(lines.begin, {}, RowRefused(broken, "holds a NUL character, which is no text"))
                 continue
-            yield Line(lines.begin, {name: value.strip() for name, value in zip(header, values, strict=True)})
+            stripped = [value.strip() for value in values]
+            cells = dict(zip(header, stripped, strict=False))
+            yield Line(lines.begin, cells, rest=tuple(stripped[len(header) :]))
 
     def _next(self, reader: Iterator[list[str]], lines: _Lines) -> list[str] | None:
         lines.begin_row()

@@ -98,3 +98,14 @@ def test_a_long_file_is_never_held_whole(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert (table.num_rows, num_read) == (4_000, 4_000)
     assert peak < path.stat().st_size / 2
+
+
+def test_where_rows_may_be_ragged_more_cells_are_kept_and_too_few_are_refused(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b,c\n1,2,3,4,5\n1,2\n1\n")
+    lines = list(Table(path, ["a", "b"], ["c"], ragged=True).lines())
+    assert [(line.cells, line.rest) for line in lines] == [
+        ({"a": "1", "b": "2", "c": "3"}, ("4", "5")), ({"a": "1", "b": "2"}, ()), ({}, ()),
+    ]  # fmt: skip
+    assert [line.refused is None for line in lines] == [True, True, False]
+    assert [line.refused is None for line in Table(path, ["a", "b"], ["c"]).lines()] == [False, False, False]
