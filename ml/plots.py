@@ -125,7 +125,7 @@ def mark(shape: str, x: float, y: float, size: float = 4.5) -> str:
 
 def series(name: str, parts: Iterable[str]) -> str:
     """What belongs to one name."""
-    return f'<g class="series" aria-label="{escape(name)}">{"".join(parts)}</g>'
+    return f'<g class="series" role="group" aria-label="{escape(name)}">{"".join(parts)}</g>'
 
 
 def frame(x: Axis, y: Axis, x_name: str, y_name: str, percent_x: bool = False, percent_y: bool = False) -> list[str]:

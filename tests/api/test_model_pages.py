@@ -63,7 +63,7 @@ def test_the_list_shows_each_with_its_figure_and_n_and_the_figure_of_all(client:
     assert 'mae 0.520 <span class="dim">[0.420 to 0.620]</span> <span class="dim">n 120</span>' in page
     assert "not evaluated yet" in page
     (figure,) = re.findall(r"<figure.*?</figure>", page)
-    assert re.findall(r'class="series" aria-label="(\w+)"', figure) == [
+    assert re.findall(r'class="series" role="group" aria-label="(\w+)"', figure) == [
         first.model_version, second.model_version
     ], "oldest first, and none without a figure"  # fmt: skip
     assert page.count(">active</span>") == 1
