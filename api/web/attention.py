@@ -62,9 +62,10 @@ def _failed_jobs(session: Session) -> Iterator[Wish]:
     failed = jobs.recent_failures(session)
     if failed:
         told = "; ".join(f"{job.kind}: {job.reason or 'no reason was given'}" for job in failed[:_REASONS])
-        path = f"/jobs/{failed[0].id}" if len(failed) == 1 else "/jobs?state=failed"
-        if len(failed) > 1 and all(job.state == "dead" for job in failed):
-            path = "/jobs?state=dead"
+        states = {job.state for job in failed}
+        path = f"/jobs/{failed[0].id}" if len(failed) == 1 else "/jobs"
+        if len(failed) > 1 and len(states) == 1:
+            path += f"?state={failed[0].state}"
         yield Wish(f"{counted(len(failed), 'job')} failed in the last week", told, path, "See why", urgent=True)
 
 

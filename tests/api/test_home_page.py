@@ -76,6 +76,16 @@ def test_a_failed_job_is_told_with_its_reason_first_of_all(client: httpx.Client,
     assert others, "what waits comes after what is broken"
 
 
+@pytest.mark.parametrize(("state", "path"), [("failed", "/jobs?state=failed"), ("dead", "/jobs")])
+def test_of_several_failures_the_link_shows_all(client: httpx.Client, session: Session, state: str, path: str) -> None:
+    job, _ = jobs.add_job(session, "train", {}, queue="none", max_attempts=1)
+    claim = jobs.claim_job(session, job.id or 0, f"w{job.id}", 60)
+    assert claim is not None and jobs.finish_job(session, claim, state, reason="why")
+    session.commit()
+    title, rest = next(iter(_wishes(client).items()))
+    assert title.endswith("jobs failed in the last week") and f'href="{path}"' in rest
+
+
 def test_scores_that_could_not_be_given_today_are_told_with_their_reasons(
     client: httpx.Client, session: Session
 ) -> None:
