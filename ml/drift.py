@@ -39,7 +39,7 @@ class Frames:
     webcams: np.ndarray
     """int (N,)."""
     days: Sequence[str]
-    """N days, as the webcam's clock or UTC has them."""
+    """N days by the webcam's sun, see `ml.splits.local_day`."""
 
     def of(self, webcams: np.ndarray) -> Frames:
         """Those of these webcams."""

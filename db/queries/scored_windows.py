@@ -11,6 +11,8 @@ from sqlmodel import Session
 
 MAX_SCORES = 20_000
 """Scores of one window that are compared: of more, a sample that is the same for the same rows."""
+LOCAL_DAY = "to_char({moment} AT TIME ZONE 'UTC' + coalesce(webcam.lng, 0) / 15 * interval '1 hour', 'YYYY-MM-DD')"
+"""The SQL of `ml.splits.local_day`: by UTC an evening in America would be two days, and blocks that depend."""
 
 
 def attempts_between(
@@ -30,15 +32,16 @@ def attempts_between(
 
 
 def scores_between(session: Session, model_version: str, since: datetime, until: datetime) -> Sequence[Any]:
-    """(webcam, UTC day, raw score) of new frames that a version scored, from `since` to before `until`; at most MAX_SCORES."""
+    """(webcam, local day, raw score) of new frames that a version scored, from `since` to before `until`; at most MAX_SCORES."""
+    day = LOCAL_DAY.format(moment="event.scored_at")
     return session.execute(
         text(
-            """
-            SELECT webcam_id, to_char(scored_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), raw_score
-            FROM scoring_events
-            WHERE model_version = :version AND path_taken = 'onnx' AND webcam_id IS NOT NULL
-              AND scored_at >= :since AND scored_at < :until
-            ORDER BY md5(id::text) LIMIT :most
+            f"""
+            SELECT event.webcam_id, {day}, event.raw_score
+            FROM scoring_events AS event JOIN webcams AS webcam ON webcam.id = event.webcam_id
+            WHERE event.model_version = :version AND event.path_taken = 'onnx'
+              AND event.scored_at >= :since AND event.scored_at < :until
+            ORDER BY md5(event.id::text) LIMIT :most
             """
         ),
         {"version": model_version, "since": since, "until": until, "most": MAX_SCORES},
