@@ -19,7 +19,10 @@ from ml.report_page import environment
 
 MAX_VERSIONS = 4
 """Lines of a plot: the versions that were evaluated last."""
-_LOOKS = (("disc", "solid"), ("square", "dashed"), ("diamond", "dotted"), ("disc", "dotted"))
+_LOOKS = (("disc", "solid"), ("square", "dashed"), ("diamond", "dotted"), ("triangle", "solid"))
+APART_PX = 10.0
+"""Versions of one cycle have one moment: they are drawn so far from one another, or their intervals would be one line."""
+BASELINE_SIZE = 4.0
 SECONDS_A_DAY = 86400.0
 
 
@@ -70,26 +73,34 @@ def history_plot(metric: str, points: Sequence[Mapping[str, Any]]) -> Markup | N
         return None
     start = _moment(known[0])
     versions = list(dict.fromkeys(each["model_version"] for each in reversed(known)))[:MAX_VERSIONS]
-    lines = [
-        _line(version, [each for each in known if each["model_version"] == version], start, *_LOOKS[place])
-        for place, version in enumerate(versions)
-    ]
     judged = [each for each in known if each["model_version"] in versions]
-    beside = [(_days(each, start), float(each["baseline"]["value"])) for each in judged if each["baseline"]]
+    days = max(_days(each, start) for each in judged) or 1.0
+    apart = APART_PX / (plots.WIDTH - plots.LEFT - plots.RIGHT) * days
+    lines = [
+        _line(
+            version, [each for each in judged if each["model_version"] == version], start,
+            (place - (len(versions) - 1) / 2) * apart, _LOOKS[place],
+        )
+        for place, version in enumerate(versions)
+    ]  # fmt: skip
+    beside = {(_days(each, start), float(each["baseline"]["value"])) for each in judged if each["baseline"]}
     ends = [end for each in judged for end in (each["interval"] or [each["value"]])] + [value for _, value in beside]
     low, high = min(ends), max(ends)
     room = (high - low) * 0.06 or 0.1
-    days = max(_days(each, start) for each in judged)
-    axes = plots.plain_axes((0.0, days or 1.0), (low - room, high + room))
-    drawn = [plots.mark("square", axes[0].at(a), axes[1].at(b), 3.0) for a, b in beside]
+    axes = plots.plain_axes((-MAX_VERSIONS * apart, days + MAX_VERSIONS * apart), (low - room, high + room))
+    drawn = [plots.mark("cross", axes[0].at(a), axes[1].at(b), BASELINE_SIZE) for a, b in sorted(beside)]
     said = "; ".join(f"{each['model_version']} {each['value']:.3f}, n {each['n']}" for each in judged)
-    names = (f"days since {start:%Y-%m-%d %H:%M} UTC; small □ is the best baseline on the same rows", metric)
-    return plots.lines_plot(f"{metric} by version over time", said, lines, axes, names, drawn)
+    names = (f"days since {start:%Y-%m-%d %H:%M} UTC", metric)
+    signs = [(plots.mark("cross", 9, 0, BASELINE_SIZE), "best baseline on the same rows")] if beside else []
+    return plots.lines_plot(f"{metric} by version over time", said, lines, axes, names, drawn, extra_signs=signs)
 
 
-def _line(version: str, points: Sequence[Mapping[str, Any]], start: datetime, mark: str, dash: str) -> Line:
+def _line(
+    version: str, points: Sequence[Mapping[str, Any]], start: datetime, shift: float, look: tuple[str, str]
+) -> Line:
     spread = [tuple(each["interval"]) if each["interval"] else None for each in points]
-    return Line(version, [(_days(each, start), float(each["value"])) for each in points], mark, dash, spread)
+    places = [(_days(each, start) + shift, float(each["value"])) for each in points]
+    return Line(version, places, look[0], look[1], spread)
 
 
 def _moment(point: Mapping[str, Any]) -> datetime:

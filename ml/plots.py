@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 640, 370
 LEFT, RIGHT, TOP, BOTTOM = 64, 44, 44, 48
 NAME_Y, LEGEND_Y = 16, 12
 ROW_PX = 30
+LEGEND_ROW_PX = 20
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -61,7 +62,7 @@ class Line:
     name: str
     points: Sequence[tuple[float, float]]
     mark: str = "disc"
-    """`disc`, `square`, `diamond` or `none`."""
+    """`disc`, `square`, `diamond`, `triangle`, `cross` or `none`."""
     dash: str = "solid"
     """`solid`, `dashed` or `dotted`."""
     intervals: Sequence[tuple[float, float] | None] = ()
@@ -111,7 +112,7 @@ def rect(x: float, y: float, width: float, height: float, css: str) -> str:
 
 
 def mark(shape: str, x: float, y: float, size: float = 4.5) -> str:
-    """A sign at a point: a disc is filled, a square and a diamond are open."""
+    """A sign at a point: a disc is filled, a square, a diamond and a triangle are open, a cross is two strokes."""
     if shape == "none":
         return ""
     if shape == "disc":
@@ -119,6 +120,12 @@ def mark(shape: str, x: float, y: float, size: float = 4.5) -> str:
     if shape == "square":
         return rect(x - size, y - size, 2 * size, 2 * size, "open")
     reach = size * 1.4
+    if shape == "triangle":
+        side = f"M{number(x)} {number(y - reach)}l{number(reach)} {number(2 * size)}h{number(-2 * reach)}z"
+        return f'<path class="open" d="{side}"/>'
+    if shape == "cross":
+        across = f"l{number(2 * size)} {number(2 * size)}m0 {number(-2 * size)}l{number(-2 * size)} {number(2 * size)}"
+        return f'<path class="open" d="M{number(x - size)} {number(y - size)}{across}"/>'
     corners = f"M{number(x)} {number(y - reach)}l{number(reach)} {number(reach)}l{number(-reach)} {number(reach)}"
     return f'<path class="open" d="{corners}l{number(-reach)} {number(-reach)}z"/>'
 
@@ -151,15 +158,33 @@ def _tick(value: float, percent: bool) -> str:
     return f"{number(100 * value)} %" if percent else number(value, 2)
 
 
+def sign_width(name: str) -> float:
+    """Pixels that a sign with its name takes in a legend."""
+    return 7.2 * len(name) + 34
+
+
 def legend(entries: Sequence[tuple[str, str]], right: float = WIDTH - RIGHT, y: float = LEGEND_Y) -> list[str]:
     """Signs and names in one row that ends at `right`; an entry is (drawing of a sign at 0, name)."""
     parts: list[str] = []
     place = right
     for drawing, name in reversed(entries):
-        place -= 7.2 * len(name) + 34
+        place -= sign_width(name)
         parts.append(f'<g transform="translate({number(place)} {number(y)})">{drawing}</g>')
         parts.append(text(place + 24, y + 4, name))
     return parts
+
+
+def _legend_beneath(entries: Sequence[tuple[str, str]], y: float) -> tuple[list[str], float]:
+    """The same in as many rows as it takes, from `y` on; and where it ends."""
+    parts: list[str] = []
+    place = float(LEFT)
+    for drawing, name in entries:
+        if place > LEFT and place + sign_width(name) > WIDTH:
+            place, y = float(LEFT), y + LEGEND_ROW_PX
+        parts.append(f'<g transform="translate({number(place)} {number(y)})">{drawing}</g>')
+        parts.append(text(place + 24, y + 4, name))
+        place += sign_width(name)
+    return parts, y + LEGEND_ROW_PX
 
 
 def plain_axes(x_range: tuple[float, float], y_range: tuple[float, float], height: float = HEIGHT) -> tuple[Axis, Axis]:
@@ -182,7 +207,9 @@ def lines_plot(
     percent_y: bool = False,
     extra_signs: Sequence[tuple[str, str]] = (),
 ) -> Markup:
-    """Lines with their marks and intervals over a grid, `extra` drawn beneath them and `extra_signs` in the legend."""
+    """Lines with their marks and intervals over a grid, `extra` drawn beneath them and `extra_signs` in the legend, which
+    stands above, or beneath where it is too long for that.
+    """
     x, y = axes
     parts = [*frame(x, y, *names, percent_y=percent_y), *extra]
     for each in lines:
@@ -194,7 +221,12 @@ def lines_plot(
         drawn += [mark(each.mark, *pixel) for pixel in pixels]
         parts.append(series(each.name, drawn))
     signs = [(f'<path class="line {each.dash}" d="M0 0L18 0"/>{mark(each.mark, 9, 0)}', each.name) for each in lines]
-    return figure(title, description, [*parts, *legend([*extra_signs, *signs])])
+    signs = [*extra_signs, *signs]
+    room = WIDTH - RIGHT - sign_width(names[1])  # of the name that stands at the left
+    if sum(sign_width(name) for _, name in signs) <= room:
+        return figure(title, description, [*parts, *legend(signs)])
+    below, end = _legend_beneath(signs, y.start + BOTTOM + LEGEND_Y)
+    return figure(title, description, [*parts, *below], end)
 
 
 def intervals_plot(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -48,3 +50,20 @@ def test_a_page_escapes_names_and_says_where_nothing_is_known_yet() -> None:
     assert "<b>" not in page
     assert page.count("<svg") == 1
     assert "evaluate-cycle rating" in history_page("rating", [])
+
+
+def test_versions_of_one_moment_stand_beside_one_another_and_no_name_leaves_the_plot() -> None:
+    names = [f"sunset_v{number}_2026_02_12_of_a_long_name" for number in range(4)]
+    point = point_of(_report(0.4, higher=False, baselines={"mean": 0.9}))
+    points = [{**point, "model_version": name, "created_at": "2026-02-12T00:00:00+00:00"} for name in names]
+    drawn = str(history_plot("m", points))
+    whiskers = [float(x) for x in re.findall(r'class="whisker" d="M([\d.]+) ', drawn)]
+    assert len(set(whiskers)) == 4
+    assert min(late - early for early, late in pairwise(sorted(whiskers))) >= 8
+    width = float(re.search(r'width="(\d+)"', drawn)[1])  # type: ignore[index]
+    for x, name in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="start">(sunset[^<]*)<', drawn):
+        assert float(x) + 7.2 * len(name) <= width
+    signs = re.findall(r'<g class="series".*?</g>', drawn)
+    marks = [re.sub(r"[\d.-]+", "", re.findall(r"<(?:circle|rect|path)[^>]*/>", sign)[-1]) for sign in signs]
+    assert len(set(marks)) == 4
+    assert drawn.count("best baseline on the same rows") == 1
