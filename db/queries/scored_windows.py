@@ -1,4 +1,4 @@
-"""Queries on what was scored in a window of time."""
+"""Queries on what was scored, and which frames were kept, in a window of time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sqlmodel import Session
 
 MAX_SCORES = 20_000
 """Scores of one window that are compared: of more, a sample that is the same for the same rows."""
+MAX_FRAMES = 1000
+"""Frames of one window, likewise: each image is read once."""
 LOCAL_DAY = "to_char({moment} AT TIME ZONE 'UTC' + coalesce(webcam.lng, 0) / 15 * interval '1 hour', 'YYYY-MM-DD')"
 """The SQL of `ml.splits.local_day`: by UTC an evening in America would be two days, and blocks that depend."""
 
@@ -45,4 +47,23 @@ def scores_between(session: Session, model_version: str, since: datetime, until:
             """
         ),
         {"version": model_version, "since": since, "until": until, "most": MAX_SCORES},
+    ).all()
+
+
+def frames_between(session: Session, since: datetime, until: datetime) -> Sequence[Any]:
+    """(snapshot, webcam, local day, image sha256) of frames with an image, captured from `since` to before `until`; at most
+    MAX_FRAMES.
+    """
+    day = LOCAL_DAY.format(moment="snapshot.captured_at")
+    return session.execute(
+        text(
+            f"""
+            SELECT snapshot.id, snapshot.webcam_id, {day}, snapshot.image_sha256
+            FROM webcam_snapshots AS snapshot JOIN webcams AS webcam ON webcam.id = snapshot.webcam_id
+            WHERE snapshot.image_state = 'present'
+              AND snapshot.captured_at >= :since AND snapshot.captured_at < :until
+            ORDER BY md5(snapshot.id::text) LIMIT :most
+            """
+        ),
+        {"since": since, "until": until, "most": MAX_FRAMES},
     ).all()

@@ -5,7 +5,7 @@ The same function, batches and cache as a training's, so that the numbers are a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,13 @@ def frozen_features(
         if row.image_sha256 is None:
             raise ManifestError(f"snapshot {row.snapshot_id} has no image sha256; cache the images first")
     owners = {str(row.image_sha256): row.snapshot_id for row in rows}
+    return image_features(recipe, store, owners, cache, progress)
+
+
+def image_features(
+    recipe: Recipe, store: FileStore, owners: Mapping[str, int], cache: Path | None, progress: Progress
+) -> dict[str, np.ndarray]:
+    """As `frozen_features`, of images by their sha256 that `owners` has with the snapshot that each is of."""
     make_deterministic(recipe.seed, recipe.threads)
     backbone = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
     reader = ImageReader(store, recipe.image_size, owners=owners, readers=recipe.threads)

@@ -17,10 +17,11 @@ from ml.disagreements import Wanted
 from ml.images.store import FileStore
 from ml.manifest import manifest_sha256
 from worker.jobs import Finish, JobContext, JobFailed
-from worker.places import file_store
+from worker.places import file_store, work_directory
 from worker.queue import submit
 from worker.stages.evaluate import Judged, measure
 from worker.stages.fresh_rows import FreshRows, fresh_rows
+from worker.stages.recent_frames import recent_frames
 from worker.stages.recent_scores import recent_scores
 
 ACTIVE = "active"
@@ -42,8 +43,11 @@ def run(context: JobContext) -> Finish:
     context.progress(0.35, "comparing recent scores with those before")
     with session_scope() as session:
         known = {**_known(params, versions, found), **recent_scores(session, versions[ACTIVE])}
+    directory = work_directory(context.claim.job_id, context.claim.attempt)
+    known["input_drift"] = recent_frames(context, store, known["windows"], directory, (0.35, 0.4))
     facts, left_out = _measure_all(context, store, versions, found, known)
     result: dict[str, Any] = {"versions": {role: row["model_version"] for role, row in facts.items()}}
+    apart = {role: row["report"]["disagreement"]["overall"] for role, row in facts.items()}
 
     def effects(session: Session) -> None:
         cycle = evaluations.add_cycle(
@@ -55,7 +59,7 @@ def run(context: JobContext) -> Finish:
             manifest_sha256=manifest_sha256(found.rows),
             created_by=str(params["by"]),
             params={**known["versions"]},
-            summary={**known, "left_out": left_out},
+            summary={**known, "left_out": left_out, "disagreement": apart},
         )
         rows = {
             role: evaluations.add_evaluation(session, **row, cycle_id=cycle.id, role=role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from PIL import Image
@@ -16,15 +16,23 @@ from ml.export_dataset import Gates
 from ml.images.store import FileStore
 from ml.manifest import ManifestRow
 from tests.builders import make_version, make_webcam
-from tests.tiny_model import BRIGHT, DARK, YES, activate, register_bundle
-from tests.worker.stages.test_evaluate import labelled
+from tests.ml.brightness import image
+from tests.tiny_model import BRIGHT, DARK, activate, register_bundle
+from tests.worker.conftest import write_generated_labels
+from worker.importers.snapshots import import_snapshots
 from worker.jobs import run_job
 from worker.queue import submit
 from worker.stages.export_dataset import export_now
 from worker.stages.fresh_rows import LEARNED_FROM, NEAR_LEARNED
 from worker.verified import dataset_rows
 
-__all__ = ["labelled"]
+
+@pytest.fixture(scope="module")
+def labelled(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFactory) -> FileStore:
+    """As few generated frames with one rating each as have test rows to spare."""
+    folder = tmp_path_factory.mktemp("frames")
+    import_snapshots(write_generated_labels(folder, num_webcams=8, num_days=4), folder, store)
+    return store
 
 
 def _serve(session: Session, name: str) -> None:
@@ -55,33 +63,36 @@ def _learn(session: Session, version: ModelVersion, snapshot_id: int, sha256: st
     models.add_provenance(session, [row], [])
 
 
-def _encoded_again(session: Session, store: FileStore, row: ManifestRow) -> tuple[int, str]:
-    """A snapshot a minute later whose picture is the same frame in other bytes."""
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(store.image(str(row.image_sha256)))).save(buffer, "JPEG", quality=80)
-    sha256 = store.put_image(buffer.getvalue())
-    images.add_image(session, sha256, "image/jpeg", 32, 24, len(buffer.getvalue()))
+def _keep(session: Session, store: FileStore, webcam_id: int, captured_at: datetime, data: bytes) -> tuple[int, str]:
+    """A snapshot with this picture."""
+    sha256 = store.put_image(data)
+    images.add_image(session, sha256, "image/jpeg", 32, 24, len(data))
     snapshot, _ = webcams.add_snapshot(
-        session, webcam_id=row.webcam_id, phase=row.phase, captured_at=row.captured_at + timedelta(minutes=1),
-        image_key=f"sha256:{sha256}", image_sha256=sha256, image_state="present",
-        image_known_at=webcams.database_time(session),
+        session, webcam_id=webcam_id, phase="sunset", captured_at=captured_at, image_key=f"sha256:{sha256}",
+        image_sha256=sha256, image_state="present", image_known_at=webcams.database_time(session),
     )  # fmt: skip
     assert snapshot.id is not None
     return snapshot.id, sha256
 
 
+def _encoded_again(session: Session, store: FileStore, row: ManifestRow) -> tuple[int, str]:
+    """A snapshot a minute later whose picture is the same frame in other bytes."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(store.image(str(row.image_sha256)))).save(buffer, "JPEG", quality=80)
+    return _keep(session, store, row.webcam_id, row.captured_at + timedelta(minutes=1), buffer.getvalue())
+
+
 @pytest.fixture(scope="module")
 def cycle(labelled: FileStore) -> tuple[int, ManifestRow, ManifestRow]:
-    """A cycle of a previous, an active and a candidate; two of its test rows are known to one of them each."""
+    """A cycle of a previous and an active one; two of its test rows are known to one of them each."""
     known, alike, *_ = [
         row for row in dataset_rows(labelled, export_now("rating", "regression", Gates())) if row.split == "test"
     ]
     with session_scope() as session:
-        _score(session, "tiny_bright")
+        _score(session, labelled, "tiny_bright")
         before, now = (register_bundle(session, labelled, each) for each in (DARK, BRIGHT))
         activate(session, before)
         activate(session, now)
-        register_bundle(session, labelled, YES)
         _learn(session, before, known.snapshot_id, str(known.image_sha256))
         _learn(session, now, *_encoded_again(session, labelled, alike))
         job, _ = submit(session, "evaluate_cycle", {"kind": "rating", "by": "test"})
@@ -91,16 +102,21 @@ def cycle(labelled: FileStore) -> tuple[int, ManifestRow, ManifestRow]:
         return int(jobs.get_job(session, job.id).result["cycle_id"]), known, alike  # type: ignore[index]
 
 
-def _score(session: Session, name: str) -> None:
-    """Five days of scores before the last week and five within it, half as bright then; and attempts that failed."""
+def _score(session: Session, store: FileStore, name: str) -> None:
+    """Five days of scores before the last week and five within it, half as bright then, with a frame of each day that was
+    kept; and attempts that failed.
+    """
     webcam = make_webcam(session)
+    assert webcam.id is not None
     today = webcams.database_time(session)
     for days_ago in (*range(1, 6), *range(10, 15)):
+        brightness = 0.8 if days_ago > 7 else 0.4
+        _keep(session, store, webcam.id, today - timedelta(days=days_ago), image(brightness, days_ago))
         for number in range(6):
             session.add(
                 ScoringEvent(
                     kind="rating", webcam_id=webcam.id, scored_at=today - timedelta(days=days_ago, minutes=number),
-                    model_version=name, path_taken="onnx", raw_score=(0.8 if days_ago > 7 else 0.4) + 0.01 * number,
+                    model_version=name, path_taken="onnx", raw_score=brightness + 0.01 * number,
                 )
             )  # fmt: skip
     for number in range(10):
@@ -111,7 +127,7 @@ def _score(session: Session, name: str) -> None:
     session.flush()
 
 
-def test_a_cycle_tells_drift_and_coverage_in_its_summary_and_on_every_page(
+def test_a_cycle_tells_drift_of_scores_and_frames_and_coverage_in_its_summary_and_on_every_page(
     cycle: tuple[int, ManifestRow, ManifestRow], labelled: FileStore
 ) -> None:
     with session_scope() as session:
@@ -119,10 +135,16 @@ def test_a_cycle_tells_drift_and_coverage_in_its_summary_and_on_every_page(
     drift, covered = summary["score_drift"], summary["coverage"]
     assert (drift["known"], drift["n_reference"], drift["n_current"], drift["n_webcams"]) == (True, 30, 30, 1)
     assert (drift["drift"], drift["p_value"] < 0.02) == (True, True)
+    frames = summary["input_drift"]
+    assert (frames["known"], frames["n_reference"], frames["n_current"], frames["n_webcams"]) == (True, 5, 5, 1)
+    assert 0.0 < frames["p_value"] <= 1.0
+    assert frames["value"] == frames["features"][0]["value"] == 1.0
     assert [(row["outcome"], row["n"]) for row in covered["outcomes"]] == [("onnx", 30), ("unscored: timeout", 10)]
     for each in _by_role(cycle[0]).values():
         page = labelled.read_file(f"{each.artifact_key}/report.html").decode()
         assert "Drift beyond chance" in page
+        assert "Drift of the frames" in page
+        assert 'href="#cycle"' in page
         assert "unscored: timeout" in page
         assert f"This version is the {each.role} one" in page
 
@@ -135,17 +157,16 @@ def _by_role(cycle_id: int) -> dict[str, Evaluation]:
 def test_all_versions_of_a_cycle_are_measured_on_the_same_rows(cycle: tuple[int, ManifestRow, ManifestRow]) -> None:
     found = _by_role(cycle[0])
     assert {role: row.model_version for role, row in found.items()} == {
-        "active": "tiny_bright", "previous": "tiny_dark", "candidate": "tiny_yes",
+        "active": "tiny_bright", "previous": "tiny_dark",
     }  # fmt: skip
     with session_scope() as session:
         row = evaluations.get_cycle(session, cycle[0])
     assert {each.manifest_sha256 for each in found.values()} == {row.manifest_sha256}
     assert {each.dataset_id for each in found.values()} == {row.dataset_id}
     assert {each.report["subsets"]["test"]["n"] for each in found.values()} == {row.summary["rows"]["judging"]}
-    assert [found[role].compared_with for role in ("active", "previous", "candidate")] == [
-        None, "tiny_bright", "tiny_bright",
-    ]  # fmt: skip
+    assert [found[role].compared_with for role in ("active", "previous")] == [None, "tiny_bright"]
     assert {role: each.report["cycle"]["role"] for role, each in found.items()} == {role: role for role in found}
+    assert row.summary["disagreement"] == {role: each.report["disagreement"]["overall"] for role, each in found.items()}
 
 
 def test_what_one_of_them_learned_from_or_what_resembles_it_judges_none(
