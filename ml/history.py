@@ -23,7 +23,7 @@ _LOOKS = (("disc", "solid"), ("square", "dashed"), ("diamond", "dotted"), ("tria
 APART_PX = 10.0
 """Versions of one cycle have one moment: they are drawn so far from one another, or their intervals would be one line."""
 BASELINE_SIZE = 4.0
-SECONDS_A_DAY = 86400.0
+SECONDS = {"hours": 3600.0, "days": 86400.0}
 
 
 def point_of(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,32 +74,34 @@ def history_plot(metric: str, points: Sequence[Mapping[str, Any]]) -> Markup | N
     start = _moment(known[0])
     versions = list(dict.fromkeys(each["model_version"] for each in reversed(known)))[:MAX_VERSIONS]
     judged = [each for each in known if each["model_version"] in versions]
-    days = max(_days(each, start) for each in judged) or 1.0
-    apart = APART_PX / (plots.WIDTH - plots.LEFT - plots.RIGHT) * days
+    seconds = max((_moment(each) - start).total_seconds() for each in judged)
+    unit = "days" if seconds > SECONDS["days"] else "hours"
+    whole = seconds / SECONDS[unit] or 1.0
+    apart = APART_PX / (plots.WIDTH - plots.LEFT - plots.RIGHT) * whole
     lines = [
         _line(
-            version, [each for each in judged if each["model_version"] == version], start,
+            version, [each for each in judged if each["model_version"] == version], start, unit,
             (place - (len(versions) - 1) / 2) * apart, _LOOKS[place],
         )
         for place, version in enumerate(versions)
     ]  # fmt: skip
-    beside = {(_days(each, start), float(each["baseline"]["value"])) for each in judged if each["baseline"]}
+    beside = {(_since(each, start, unit), float(each["baseline"]["value"])) for each in judged if each["baseline"]}
     ends = [end for each in judged for end in (each["interval"] or [each["value"]])] + [value for _, value in beside]
     low, high = min(ends), max(ends)
     room = (high - low) * 0.06 or 0.1
-    axes = plots.plain_axes((-MAX_VERSIONS * apart, days + MAX_VERSIONS * apart), (low - room, high + room))
+    axes = plots.plain_axes((-MAX_VERSIONS * apart, whole + MAX_VERSIONS * apart), (low - room, high + room))
     drawn = [plots.mark("cross", axes[0].at(a), axes[1].at(b), BASELINE_SIZE) for a, b in sorted(beside)]
     said = "; ".join(f"{each['model_version']} {each['value']:.3f}, n {each['n']}" for each in judged)
-    names = (f"days since {start:%Y-%m-%d %H:%M} UTC", metric)
+    names = (f"{unit} since {start:%Y-%m-%d %H:%M} UTC", metric)
     signs = [(plots.mark("cross", 9, 0, BASELINE_SIZE), "best baseline on the same rows")] if beside else []
     return plots.lines_plot(f"{metric} by version over time", said, lines, axes, names, drawn, extra_signs=signs)
 
 
 def _line(
-    version: str, points: Sequence[Mapping[str, Any]], start: datetime, shift: float, look: tuple[str, str]
+    version: str, points: Sequence[Mapping[str, Any]], start: datetime, unit: str, shift: float, look: tuple[str, str]
 ) -> Line:
     spread = [tuple(each["interval"]) if each["interval"] else None for each in points]
-    places = [(_days(each, start) + shift, float(each["value"])) for each in points]
+    places = [(_since(each, start, unit) + shift, float(each["value"])) for each in points]
     return Line(version, places, look[0], look[1], spread)
 
 
@@ -107,5 +109,5 @@ def _moment(point: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(str(point["created_at"])).astimezone(UTC)
 
 
-def _days(point: Mapping[str, Any], start: datetime) -> float:
-    return (_moment(point) - start).total_seconds() / SECONDS_A_DAY
+def _since(point: Mapping[str, Any], start: datetime, unit: str) -> float:
+    return (_moment(point) - start).total_seconds() / SECONDS[unit]

@@ -183,7 +183,7 @@ def _legend_beneath(entries: Sequence[tuple[str, str]], y: float) -> tuple[list[
             place, y = float(LEFT), y + LEGEND_ROW_PX
         parts.append(f'<g transform="translate({number(place)} {number(y)})">{drawing}</g>')
         parts.append(text(place + 24, y + 4, name))
-        place += sign_width(name)
+        place += sign_width(name) + LEGEND_Y
     return parts, y + LEGEND_ROW_PX
 
 
