@@ -4,11 +4,12 @@ Four ways lead in. Two are certain: the frames on which people and the model are
 stand on opposite sides of the threshold. Both are asked only of frames that the version did not learn from, since a
 model agrees with what it was taught, and of no test rows, whose labels must not bend towards it. Two are drawn by
 chance: a sample of all frames near the threshold, and a control of everything, whose figures alone say how the model
-does in general. Near-duplicates are one question: the frame with the largest disagreement stands for those that it
-resembles, so a set never holds two that are alike.
+does in general (see `ml.control`). Near-duplicates are one question. For the certain ways the largest disagreement
+stands for those that it resembles; for chance a lot decides, as it must know nothing of people or model.
 
-A frame that is settled is out of every way. It comes back for a new reason only: its label is another one than when it
-was settled, or another version errs in the other direction (docs/decisions/0013).
+A frame that is settled is not asked again, nor are its near-duplicates for what they disagree on. It comes back for a new
+reason only: its label is another one than when it was settled, or another version errs in the other direction. Chance
+draws from settled frames too, or what is left to draw from would look better with every answer (docs/decisions/0013).
 
 Source of the ways: the plan for the web app's disagreement report; inclusion probabilities after Horvitz and Thompson
 1952, "A generalization of sampling without replacement from a finite universe".
@@ -96,6 +97,8 @@ class Chosen:
     disagreement: float | None
     """In [0, 1]; None without a label or a score, of a test row, or where the version learned from it or a near-duplicate."""
     need: str
+    is_settled: bool
+    """Drawn by chance, and not asked again since it was answered or dismissed before."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,27 @@ class Way:
 
     population: int
     chosen: int
+    settled: int = 0
+    """Those of the chosen that are not asked again."""
 
 
 @dataclass(frozen=True)
 class ReviewSet:
-    """What people are asked to look at."""
+    """What people are asked to look at, and what chance drew of that which they have answered."""
 
     chosen: tuple[Chosen, ...]
     """In an order of chance, so that every beginning of it is a mixture and tells no rater why a frame is there."""
     ways: Mapping[str, Way]
     """By selection reason."""
     num_settled: int
-    """Frames that were left out since they are settled."""
+    """Frames that are not asked about since they are settled, whether chance drew them or not."""
     num_alike: int
-    """Frames that were left out since another one stands for them."""
+    """Others that no way could bring in since a near-duplicate stands for them, or was settled."""
+
+    @property
+    def asked(self) -> tuple[Chosen, ...]:
+        """Those of the chosen that people are asked about."""
+        return tuple(each for each in self.chosen if not each.is_settled)
 
 
 def near_pairs(frames: Sequence[Frame], prints: Fingerprints) -> list[tuple[int, int]]:
@@ -158,41 +168,47 @@ def choose_review_set(
     """
     if len({frame.snapshot_id for frame in frames}) != len(frames):
         raise ValueError("a snapshot occurs twice among the frames of a review set")
-    near = _neighbours(alike)
+    near = neighbours(alike)
     apart = _apart(frames, reading, near)
-    asked = [frame for frame in frames if not is_settled(frame, reading)]
-    standing = _standing(asked, reading, apart, near)
-    in_band = {frame.snapshot_id for frame in standing if _is_in_band(frame, reading)}
-    audited = [frame for frame in standing if apart.get(frame.snapshot_id, 0.0) > ROUNDING]
+    settled = {frame.snapshot_id for frame in frames if is_settled(frame, reading)}
+    standing = _thinned(sorted(frames, key=lambda each: _lot(0, "stands", each.snapshot_id)), near)
+    audited = _audited(frames, reading, apart, near, settled)
     flips = [frame for frame in audited if reading.flips(*_said(frame))]
     ids = [frame.snapshot_id for frame in standing]
+    in_band = [frame.snapshot_id for frame in standing if _is_in_band(frame, reading)]
     ways = {
         LARGEST: ([frame.snapshot_id for frame in audited], _first(audited, wanted.largest)),
         FLIP: ([frame.snapshot_id for frame in flips], _first(flips, wanted.flips)),
-        BAND: (sorted(in_band), _draw(in_band, wanted.band, seed, BAND)),
+        BAND: (in_band, _draw(in_band, wanted.band, seed, BAND)),
         CONTROL: (ids, _draw(ids, wanted.control, seed, CONTROL)),
     }
     chosen = [
         Chosen(
             frame,
-            tuple(reason for reason in REASONS if frame.snapshot_id in ways[reason][1]),
+            reasons,
             _inclusion_probability(frame.snapshot_id, ways),
             apart.get(frame.snapshot_id),
-            _need(frame, frame.snapshot_id in ways[LARGEST][1] or frame.snapshot_id in ways[FLIP][1]),
+            _need(frame, LARGEST in reasons or FLIP in reasons),
+            frame.snapshot_id in settled,
         )
-        for frame in standing
-        if any(frame.snapshot_id in members for _, members in ways.values())
+        for frame in frames
+        if (reasons := tuple(reason for reason in REASONS if frame.snapshot_id in ways[reason][1]))
     ]
     chosen.sort(key=lambda each: _lot(seed, "order", each.frame.snapshot_id))
+    could = {*ids, *ways[LARGEST][0]} - settled
     return ReviewSet(
         tuple(chosen),
-        {reason: Way(len(population), len(members)) for reason, (population, members) in ways.items()},
-        len(frames) - len(asked),
-        len(asked) - len(standing),
+        {
+            reason: Way(len(population), len(members), len(members & settled))
+            for reason, (population, members) in ways.items()
+        },
+        len(settled),
+        len(frames) - len(settled) - len(could),
     )
 
 
-def _neighbours(alike: Iterable[tuple[int, int]]) -> Mapping[int, set[int]]:
+def neighbours(alike: Iterable[tuple[int, int]]) -> Mapping[int, set[int]]:
+    """Snapshot -> those that it is a near-duplicate of, from pairs as of `near_pairs`."""
     near: dict[int, set[int]] = defaultdict(set)
     for one, other in alike:
         near[one].add(other)
@@ -200,38 +216,62 @@ def _neighbours(alike: Iterable[tuple[int, int]]) -> Mapping[int, set[int]]:
     return near
 
 
+def untaught(frames: Iterable[Frame], near: Mapping[int, set[int]]) -> set[int]:
+    """Snapshots that the version learned neither from nor from a near-duplicate of."""
+    listed = list(frames)
+    learned = {frame.snapshot_id for frame in listed if frame.learned}
+    return {
+        frame.snapshot_id for frame in listed if not frame.learned and not near.get(frame.snapshot_id, set()) & learned
+    }
+
+
 def _apart(frames: Sequence[Frame], reading: Reading, near: Mapping[int, set[int]]) -> dict[int, float]:
     """Snapshot -> disagreement, of frames that may be asked about for it: judged by both, not what the version was taught,
     and no test row.
     """
-    learned = {frame.snapshot_id for frame in frames if frame.learned}
+    fresh = untaught(frames, near)
     return {
         frame.snapshot_id: reading.disagreement(frame.label, frame.raw_score)
         for frame in frames
-        if frame.label is not None
-        and frame.raw_score is not None
-        and not frame.is_test
-        and frame.snapshot_id not in learned
-        and not near.get(frame.snapshot_id, set()) & learned
+        if frame.label is not None and frame.raw_score is not None and not frame.is_test and frame.snapshot_id in fresh
     }
 
 
-def _standing(
-    frames: Sequence[Frame], reading: Reading, apart: Mapping[int, float], near: Mapping[int, set[int]]
+def _audited(
+    frames: Sequence[Frame],
+    reading: Reading,
+    apart: Mapping[int, float],
+    near: Mapping[int, set[int]],
+    settled: Collection[int],
 ) -> list[Frame]:
-    """Frames of which no two are alike, the largest disagreement first, then those in the band, then the oldest.
+    """Frames that may be asked about for their disagreement, the largest first, then the oldest; no two of them alike.
 
-    Each that is left out is alike one that goes before it. Chains do not matter: of A, B like A, and C like B alone, A
-    and C stay.
+    A settled near-duplicate has answered for a frame, unless the version errs on it in the other direction, or it was
+    settled itself once and is open again.
     """
-    ordered = sorted(
-        frames,
-        key=lambda each: (
-            -apart.get(each.snapshot_id, -1.0), not _is_in_band(each, reading), each.snapshot_id,
-        ),
-    )  # fmt: skip
+    directions = {frame.snapshot_id: reading.direction(frame.label, frame.raw_score) for frame in frames}
+
+    def is_answered(frame: Frame) -> bool:
+        twins = near.get(frame.snapshot_id, set()).intersection(settled)
+        return not frame.settlements and any(
+            directions[twin] in (None, directions[frame.snapshot_id]) for twin in twins
+        )
+
+    asked = [
+        frame
+        for frame in frames
+        if apart.get(frame.snapshot_id, 0.0) > ROUNDING and frame.snapshot_id not in settled and not is_answered(frame)
+    ]
+    return _thinned(sorted(asked, key=lambda each: (-apart[each.snapshot_id], each.snapshot_id)), near)
+
+
+def _thinned(frames: Iterable[Frame], near: Mapping[int, set[int]]) -> list[Frame]:
+    """Frames of which no two are alike: each that is left out is alike one that goes before it.
+
+    Chains do not matter: of A, B like A, and C like B alone, A and C stay where A goes first.
+    """
     kept: dict[int, Frame] = {}
-    for frame in ordered:
+    for frame in frames:
         if not near.get(frame.snapshot_id, set()) & kept.keys():
             kept[frame.snapshot_id] = frame
     return list(kept.values())

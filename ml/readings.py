@@ -74,11 +74,15 @@ class Reading:
         prediction, _ = self.judgement.from_raw_score(raw_score, self.scale, self.head, self.calibration)
         return self.judgement.disagreement(self.judgement.label_of(label), prediction)
 
+    def difference(self, label: float, raw_score: float) -> float:
+        """The version less people, on the scale of its targets."""
+        return self._score(self.outputs(raw_score)) - self.judgement.target(label, self.head)
+
     def direction(self, label: float | None, raw_score: float | None) -> int | None:
         """1 where the version says more than people, -1 where less, 0 where the same; None where one is silent."""
         if label is None or raw_score is None:
             return None
-        difference = self._score(self.outputs(raw_score)) - self.judgement.target(label, self.head)
+        difference = self.difference(label, raw_score)
         return 0 if abs(difference) < ROUNDING else int(math.copysign(1, difference))
 
     def flips(self, label: float, raw_score: float) -> bool:

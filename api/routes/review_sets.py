@@ -26,7 +26,9 @@ def list_review_sets(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> dict[str, Any]:
-    """Review sets, newest first: version, seed, and for each way how many frames there were and how many were chosen."""
+    """Review sets, newest first: version, seed, for each way how many frames there were and how many were chosen, and what
+    the controls of the version so far say of it.
+    """
     return page_of(disagreements.list_review_sets(session, kind=kind, cursor=cursor, limit=rows_to_ask(limit)), limit)
 
 

@@ -55,7 +55,9 @@ class ReviewSetView(View):
     params: dict[str, Any]
     """How many frames each way could bring in, the band and the threshold policy."""
     counts: dict[str, Any]
-    """Frames looked at and left out, and for each way how many there were and how many were chosen."""
+    """Frames looked at and not asked about; for each way how many there were, were chosen, and were settled before; and by
+    `control` what the controls of this version so far say of it by the labels of then: `mean_absolute_error` and `flips` over
+    `n` frames of `n_groups` webcams, of so many `drawn`, `learned` from and `unanswered`."""
     as_of: datetime
     """Labels as they stood at this time."""
     created_at: datetime
@@ -92,7 +94,7 @@ class DisagreementView(View):
     priority: int
     """Lower goes first."""
     state: State
-    """`settled` by a rating after the set was made."""
+    """`settled` by a rating after the set was made; or earlier, of a frame that chance drew again."""
     closed_by: str | None
     """The rater who settled it, or who dismissed it."""
     closed_at: datetime | None

@@ -43,6 +43,9 @@ class Closed:
     """What that version said."""
     label: float | None
     """The label after that."""
+    state: str
+    closed_by: str
+    closed_at: datetime
 
 
 def stored_frames(session: Session, version_name: str) -> list[StoredFrame]:
@@ -69,11 +72,12 @@ def stored_frames(session: Session, version_name: str) -> list[StoredFrame]:
 
 
 def closed_before(session: Session, kind: str) -> list[Closed]:
-    """Every frame of earlier review sets of a kind that was settled or dismissed."""
+    """Every frame of earlier review sets of a kind that was settled or dismissed, the newest set last."""
     rows = session.execute(
         text(
             """
-            SELECT d.snapshot_id, r.model_version, v.head, d.raw_score, d.closed_label AS label
+            SELECT d.snapshot_id, r.model_version, v.head, d.raw_score, d.closed_label AS label,
+                   d.state, d.closed_by, d.closed_at
             FROM disagreements d JOIN review_sets r ON r.id = d.review_set_id
             JOIN model_versions v ON v.model_version = r.model_version
             WHERE r.kind = :kind AND d.state <> 'open' ORDER BY d.id
@@ -105,6 +109,17 @@ def add_review_set(session: Session, rows: Iterable[Mapping[str, Any]], **facts:
     session.add_all(Disagreement(**row, review_set_id=made.id) for row in listed if row["snapshot_id"] in there)
     session.flush()
     return made
+
+
+def control_frames(session: Session, version_name: str) -> list[int]:
+    """The snapshots that the controls of a version's review sets drew, one for each time that it was drawn."""
+    query = (
+        select(Disagreement.snapshot_id)
+        .join(ReviewSet, col(ReviewSet.id) == col(Disagreement.review_set_id))
+        .where(col(ReviewSet.model_version) == version_name, col(Disagreement.reasons).contains(["control"]))
+        .order_by(col(Disagreement.id))
+    )
+    return list(session.exec(query))
 
 
 def get_disagreement(session: Session, disagreement_id: int) -> Disagreement:

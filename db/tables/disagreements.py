@@ -37,7 +37,7 @@ class ReviewSet(SQLModel, table=True):
     params: dict = json_column()  # type: ignore[type-arg]
     """How many frames each way could bring in, the band and the threshold policy."""
     counts: dict = json_column()  # type: ignore[type-arg]
-    """Frames looked at and left out, and for each way how many there were and how many were chosen."""
+    """Frames looked at and not asked about, how many each way could and did bring in, and what the controls so far say."""
     as_of: Moment = time_column()
     """Labels as they stood at this time."""
     created_at: Moment | None = time_column(now=True)
@@ -93,4 +93,4 @@ class Disagreement(SQLModel, table=True):
     """The rater who settled it, or who dismissed it."""
     closed_at: Moment | None = time_column(nullable=True)
     closed_label: float | None = None
-    """The label after that; null where there was none."""
+    """The label after that; null where there was none. Of a frame that chance drew though it was closed before: as then."""

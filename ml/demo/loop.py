@@ -200,7 +200,7 @@ def review_set(loop: Loop, version: Version, way: Way, number: int) -> tuple[Cho
             )
         )  # fmt: skip
     found = choose_review_set(frames, version.reading, Wanted(), loop.world.seed * 100 + number, loop.alike)
-    return found.chosen[: loop.size.labels]
+    return found.asked[: loop.size.labels]
 
 
 def _settle(loop: Loop, version: Version, way: Way, chosen: Sequence[Chosen]) -> None:

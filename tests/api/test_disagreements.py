@@ -68,7 +68,9 @@ def test_lists_come_in_pages(client: httpx.Client, review_set: int) -> None:
 def test_a_set_says_how_it_was_chosen(client: httpx.Client, review_set: int) -> None:
     made = client.get(f"/v1/review-sets/{review_set}").json()
     assert (made["seed"], made["params"]["control"], made["cycle_id"]) == (7, 20, None)
-    assert made["counts"]["ways"]["flip"] == {"population": 1, "chosen": 1}
+    assert made["counts"]["ways"]["flip"] == {"population": 1, "chosen": 1, "settled": 0}
+    assert made["counts"]["control"]["n"] == 1  # of two frames one is rated
+    assert made["counts"]["control"]["flips"]["share"] == 1.0
     newest = client.get("/v1/review-sets", params={"kind": "rating", "limit": 1}).json()["items"]
     assert newest == [made]
     assert client.get("/v1/review-sets/999999").status_code == 404

@@ -55,7 +55,7 @@ def find_disagreements(
 ) -> None:
     """Choose a review set: frames on which people and a version are far apart, and random samples to compare with.
 
-    Frames that the version has not scored are scored first. What is settled stays out.
+    Frames that the version has not scored are scored first. What is settled is not asked again.
 
     Examples:
     afterglow find-disagreements
@@ -100,13 +100,31 @@ def _print_found(result: dict[str, Any]) -> None:
         markup=False,
     )
     print_table(
-        ("by which way", "there were", "chosen"),
-        [(reason, way["population"], way["chosen"]) for reason, way in counts["ways"].items()],
+        ("by which way", "there were", "chosen", "settled before"),
+        [(reason, way["population"], way["chosen"], way["settled"]) for reason, way in counts["ways"].items()],
     )
     console.print(
-        f"left out: {counts['settled']} settled, {counts['near_duplicates']} near-duplicates, "
+        f"not asked: {counts['settled']} settled, {counts['near_duplicates']} near-duplicates, "
         f"{counts['unreadable']} whose image cannot be read"
     )
+    console.print(_control_words(counts["control"]))
+
+
+def _control_words(control: dict[str, Any]) -> str:
+    words = f"by its controls: {control['drawn']} frames drawn, {control['learned']} learned from, "
+    words += f"{control['unanswered']} without an answer"
+    error, flips = control["mean_absolute_error"], control["flips"]
+    if error is None:
+        return f"{words}, so nothing is known of all frames yet"
+    return (
+        f"{words}; over the {control['n']} others of {control['n_groups']} webcams the mean absolute error is "
+        f"{error['value']:.2f}{_between(error['interval'])}, {error['baseline']:.2f} for the mean of these labels, "
+        f"and {flips['share']:.0%} flip{_between(flips['interval'])}"
+    )
+
+
+def _between(interval: list[float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
 @app.callback(invoke_without_command=True)

@@ -15,7 +15,8 @@ from db.queries import disagreements, models, scoring
 from db.queries.disagreements import Closed, StoredFrame
 from db.queries.labels import LABEL_QUERIES, LabelRow, settled_time
 from db.tables import ModelVersion
-from ml.disagreements import Chosen, Frame, ReviewSet, Settlement, Wanted, choose_review_set, near_pairs
+from ml.control import control_estimate
+from ml.disagreements import CONTROL, Chosen, Frame, ReviewSet, Settlement, Wanted, choose_review_set, near_pairs
 from ml.export_dataset import Candidate, Gates, build_rows
 from ml.images.decode import ImageError
 from ml.images.fingerprints import THUMBNAIL_PX, Fingerprints, fingerprints_of
@@ -44,6 +45,10 @@ class Found:
     num_unreadable: int
     """Frames that were left out since their image is missing or damaged."""
     chosen: ReviewSet
+    closed: dict[int, Closed]
+    """Snapshot -> what became of it last in an earlier set."""
+    control: dict[str, Any]
+    """How the version does by its controls, this one and those before: see `ml.control`."""
     as_of: datetime
 
 
@@ -63,6 +68,7 @@ def find_disagreements(
         test = snapshots_in_test(session, version, labelled)
         stored = disagreements.stored_frames(session, version.model_version)
         closed = disagreements.closed_before(session, kind)
+        drawn = disagreements.control_frames(session, version.model_version)
     prints, readable = _fingerprints(store, stored, lambda part, text: progress(0.5 * part, text))
     served = load_served(version, store, bundle_cache())
     reading = Reading.of(served.scorer.bundle, served.scorer.judgement, served.policy)
@@ -70,8 +76,13 @@ def find_disagreements(
     settlements = _settlements(reading, closed)
     labels = {row.snapshot_id: row for row in reversed(labelled)}  # the earlier of two sources goes before
     frames = [_frame(each, labels.get(each.snapshot_id), test, scores, settlements) for each in readable]
-    chosen = choose_review_set(frames, reading, wanted, seed, near_pairs(frames, prints))
-    return Found(version, reading, frames, scores, len(stored) - len(readable), chosen, as_of)
+    alike = near_pairs(frames, prints)
+    chosen = choose_review_set(frames, reading, wanted, seed, alike)
+    drawn += [each.frame.snapshot_id for each in chosen.chosen if CONTROL in each.reasons]
+    return Found(
+        version, reading, frames, scores, len(stored) - len(readable), chosen,
+        {each.snapshot_id: each for each in closed}, control_estimate(frames, drawn, reading, alike), as_of,
+    )  # fmt: skip
 
 
 def snapshots_in_test(session: Session, version: ModelVersion, labelled: Sequence[LabelRow]) -> set[int]:
@@ -157,11 +168,12 @@ def add_found(
         "settled": found.chosen.num_settled,
         "near_duplicates": found.chosen.num_alike,
         "ways": {reason: asdict(way) for reason, way in found.chosen.ways.items()},
+        "control": found.control,
     }
     params = {**asdict(wanted), "band": list(found.reading.band()), "policy": dict(found.reading.policy)}
     made = disagreements.add_review_set(
         session,
-        [_row(found.reading, each) for each in found.chosen.chosen],
+        [_row(found, each) for each in found.chosen.chosen],
         kind=found.version.kind,
         model_version=found.version.model_version,
         cycle_id=cycle_id,
@@ -174,7 +186,7 @@ def add_found(
         "review_set_id": made.id,
         "model_version": found.version.model_version,
         "seed": seed,
-        "disagreements": len(found.chosen.chosen),
+        "disagreements": len(found.chosen.asked),
         "counts": counts,
     }
 
@@ -187,10 +199,16 @@ def _inferences(found: Found) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _row(reading: Reading, chosen: Chosen) -> dict[str, Any]:
+def _row(found: Found, chosen: Chosen) -> dict[str, Any]:
+    """The row of a frame; of one that chance drew and that is settled, with what became of it before."""
     frame = chosen.frame
-    outputs = {} if frame.raw_score is None else reading.outputs(frame.raw_score)
-    return {
+    outputs = {} if frame.raw_score is None else found.reading.outputs(frame.raw_score)
+    before = found.closed[frame.snapshot_id] if chosen.is_settled else None
+    closing = {} if before is None else {
+        "state": before.state, "closed_by": before.closed_by, "closed_at": before.closed_at,
+        "closed_label": before.label,
+    }  # fmt: skip
+    return closing | {
         "snapshot_id": frame.snapshot_id,
         "reasons": list(chosen.reasons),
         "inclusion_probability": chosen.inclusion_probability,

@@ -225,9 +225,9 @@ def test_closed_ones_are_told_with_what_was_said(session: Session) -> None:
     kind, snapshot, other = f"kind-{random.random()}", make_snapshot(session), make_snapshot(session)
     made = add_set(session, [snapshot, other], kind=kind, raw_score=0.9)
     rate(session, snapshot, "ann", 2)
-    assert disagreements.closed_before(session, kind) == [
-        disagreements.Closed(snapshot.id, made.model_version, "regression", 0.9, 2.0)
-    ]
+    (closed,) = disagreements.closed_before(session, kind)
+    assert (closed.snapshot_id, closed.model_version, closed.head) == (snapshot.id, made.model_version, "regression")
+    assert (closed.raw_score, closed.label, closed.state, closed.closed_by) == (0.9, 2.0, "settled", "ann")
 
 
 def test_filters_narrow_the_list(session: Session) -> None:

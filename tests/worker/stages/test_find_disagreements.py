@@ -58,6 +58,10 @@ def _run(**params: Any) -> Job:
         return jobs.get_job(session, job.id)
 
 
+def _open(rows: dict[int, Disagreement]) -> set[int]:
+    return {snapshot_id for snapshot_id, row in rows.items() if row.state == "open"}
+
+
 def _rows(job: Job) -> dict[int, Disagreement]:
     assert job.state == "succeeded", job.reason
     assert job.result is not None
@@ -134,8 +138,8 @@ def test_near_duplicates_and_unreadable_frames_are_left_out_and_counted(frames: 
     assert first.result is not None
     counts = first.result["counts"]
     assert (counts["frames"], counts["unreadable"], counts["near_duplicates"], counts["settled"]) == (8, 1, 1, 0)
-    assert counts["ways"]["control"] == {"population": 7, "chosen": 7}
-    assert counts["ways"]["flip"] == {"population": 2, "chosen": 2}
+    assert counts["ways"]["control"] == {"population": 7, "chosen": 7, "settled": 0}
+    assert counts["ways"]["flip"] == {"population": 2, "chosen": 2, "settled": 0}
 
 
 def test_what_the_version_had_not_scored_is_scored_and_kept_without_touching_the_latest_scores(
@@ -185,12 +189,33 @@ def test_what_was_answered_does_not_come_back_for_this_version_and_does_for_one_
         dismissed = next(each.id for each, _, _ in waiting if each.snapshot_id == band)
         disagreements.triage(session, dismissed, by="ann", state="dismissed")  # type: ignore[arg-type]
         other = register_bundle(session, store, DARK).model_version
-    again = _rows(_run(control=100))
-    assert not {bright, dark, band} & set(again)
+    second = _run(control=100)
+    again = _rows(second)
+    assert not {bright, dark, band} & _open(again)
     inverted = _rows(_run(model_version=other, control=100))  # it rates darkness
     score = inverted[bright].raw_score
     assert score is not None and score < 0.2 < first_score  # less than people say, where the first said more
-    assert not {dark, band} & set(inverted)
+    assert bright in _open(inverted)
+    assert not {dark, band} & _open(inverted)
+    for each in (bright, dark, band):
+        assert "control" in again[each].reasons  # chance draws from what is settled too, with what became of it
+    told = [(again[each].state, again[each].closed_by, again[each].closed_label) for each in (bright, dark, band)]
+    assert told == [("settled", "bob", 1.0), ("settled", "ann", 5.0), ("dismissed", "ann", None)]
+    assert second.result is not None
+    assert second.result["disagreements"] == len(_open(again)) == len(again) - 3
+
+
+def test_the_controls_of_a_version_tell_how_it_does_on_what_it_did_not_learn_from(
+    frames: dict[str, int], first: Job
+) -> None:
+    before = first.result["counts"]["control"]  # type: ignore[index]
+    assert (before["drawn"], before["learned"], before["unanswered"], before["n"]) == (7, 1, 2, 4)
+    errors = [5 * 240 / 255 - 1, 5 - 5 * 20 / 255, abs(5 * 150 / 255 - 3), 5 * 250 / 255 - 1]
+    assert before["mean_absolute_error"]["value"] == pytest.approx(np.mean(errors), abs=0.02)
+    assert (before["flips"]["n"], before["flips"]["share"]) == (3, 0.75)
+    after = _run(control=0).result["counts"]["control"]  # type: ignore[index]
+    assert after["drawn"] >= 7  # those of the sets before
+    assert after["mean_absolute_error"]["value"] == pytest.approx(np.mean(errors), abs=1.0)
 
 
 def test_an_unknown_version_ends_the_job_with_a_reason(frames: dict[str, int]) -> None:
