@@ -73,6 +73,9 @@ def find_disagreements(
     served = load_served(version, store, bundle_cache())
     reading = Reading.of(served.scorer.bundle, served.scorer.judgement, served.policy)
     scores = _score_new(store, served, readable, lambda part, text: progress(0.5 + 0.45 * part, text))
+    kept = [at for at, each in enumerate(readable) if each.raw_score is not None or each.snapshot_id in scores]
+    readable = [readable[at] for at in kept]
+    prints = Fingerprints(prints.hashes[kept], prints.thumbnails[kept])
     settlements = _settlements(reading, closed)
     labels = {row.snapshot_id: row for row in reversed(labelled)}  # the earlier of two sources goes before
     frames = [_frame(each, labels.get(each.snapshot_id), test, scores, settlements) for each in readable]
@@ -103,10 +106,12 @@ def _fingerprints(
     for done, frame in enumerate(frames, start=1):
         sha256 = frame.image_sha256
         if sha256 not in found:
+            found[sha256] = None  # where the image is gone, even if its fingerprint is in the cache
             try:
-                found[sha256] = fingerprints_of(store.image, [sha256], feature_cache(), threads=1)
+                if store.has_image(sha256):
+                    found[sha256] = fingerprints_of(store.image, [sha256], feature_cache(), threads=1)
             except (ImageError, StoreError):
-                found[sha256] = None
+                pass
         progress(done / len(frames), f"looked at frame {done} of {len(frames)}")
     readable = [frame for frame in frames if found[frame.image_sha256] is not None]
     kept = [each for frame in readable if (each := found[frame.image_sha256]) is not None]
@@ -117,15 +122,18 @@ def _fingerprints(
 
 
 def _score_new(store: FileStore, served: Served, frames: Sequence[StoredFrame], progress: Progress) -> dict[int, float]:
-    """Raw scores of the frames that this version has not scored, by snapshot."""
-    by_image: dict[str, float] = {}
+    """Raw scores of the frames that this version has not scored, by snapshot; none where the image cannot be read."""
+    by_image: dict[str, float | None] = {}
     new = [frame for frame in frames if frame.raw_score is None]
     for done, frame in enumerate(new, start=1):
         if frame.image_sha256 not in by_image:
-            outputs, _ = served.scorer.score_image(store.image(frame.image_sha256))
-            by_image[frame.image_sha256] = outputs["raw_score"]
+            try:
+                outputs, _ = served.scorer.score_image(store.image(frame.image_sha256))
+                by_image[frame.image_sha256] = outputs["raw_score"]
+            except (ImageError, StoreError):
+                by_image[frame.image_sha256] = None
         progress(done / len(new), f"scored frame {done} of {len(new)}")
-    return {frame.snapshot_id: by_image[frame.image_sha256] for frame in new}
+    return {frame.snapshot_id: raw for frame in new if (raw := by_image[frame.image_sha256]) is not None}
 
 
 def _settlements(reading: Reading, closed: Sequence[Closed]) -> dict[int, tuple[Settlement, ...]]:

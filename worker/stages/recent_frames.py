@@ -11,7 +11,9 @@ from typing import Any
 from db.engine import session_scope
 from db.queries.scored_windows import frames_between
 from ml.compare_frames import BEFORE, COLUMNS, LATE
-from ml.images.store import FileStore
+from ml.images.decode import ImageError
+from ml.images.fingerprints import fingerprints_of
+from ml.images.store import FileStore, StoreError
 from worker.jobs import JobContext
 from worker.places import feature_cache
 from worker.training_process import run_verb
@@ -20,23 +22,35 @@ from worker.training_process import run_verb
 def recent_frames(
     context: JobContext, store: FileStore, windows: Sequence[str], directory: Path, span: tuple[float, float]
 ) -> dict[str, Any]:
-    """What `ml.drift.input_drift` finds between two windows that follow each other.
+    """What `ml.drift.input_drift` finds between two windows that follow each other, and how many frames were `unreadable`.
 
     Args:
         context: of the job.
-        store: has the images; a frame whose image it lost is left out.
+        store: has the images; a frame whose image is missing or damaged is left out, since it judges nothing.
         windows: three moments, ISO 8601: the start of the one, of the other, and its end.
         directory: of this attempt.
         span: of the job's progress.
     """
     start, middle, end = (datetime.fromisoformat(each) for each in windows)
-    frames = directory / "frames.csv"
+    frames, unreadable = directory / "frames.csv", 0
     with session_scope() as session, frames.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerow(COLUMNS)
         for window, since, until in ((BEFORE, start, middle), (LATE, middle, end)):
             for row in frames_between(session, since, until):
-                if store.has_image(row[-1]):
+                if _is_readable(store, row[-1]):
                     writer.writerow((window, *row))
+                else:
+                    unreadable += 1
     arguments = ["--frames", str(frames), "--store", store.url, "--cache", str(feature_cache())]
-    return run_verb(context, "ml.compare_frames", arguments, directory / "compare_frames.log", span)
+    found = run_verb(context, "ml.compare_frames", arguments, directory / "compare_frames.log", span)
+    return found | {"unreadable": unreadable}
+
+
+def _is_readable(store: FileStore, sha256: str) -> bool:
+    try:
+        data = store.image(sha256)
+        fingerprints_of(lambda _: data, [sha256], feature_cache(), threads=0)  # decodes it, once ever
+    except (StoreError, ImageError):
+        return False
+    return True

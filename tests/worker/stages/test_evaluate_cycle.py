@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from db.engine import session_scope
 from db.queries import disagreements, evaluations, images, jobs, models, webcams
 from db.tables import Evaluation, ModelVersion, ScoringEvent
 from ml.export_dataset import Gates
-from ml.images.store import FileStore
+from ml.images.store import FileStore, image_key
 from ml.manifest import ManifestRow
 from tests.builders import make_version, make_webcam
 from tests.ml.brightness import image
@@ -119,6 +120,12 @@ def _score(session: Session, store: FileStore, name: str) -> None:
                     model_version=name, path_taken="onnx", raw_score=brightness + 0.01 * number,
                 )
             )  # fmt: skip
+    _, lost = _keep(session, store, webcam.id, today - timedelta(hours=2), image(0.4, 20))
+    store.delete_image(lost)
+    _, damaged = _keep(session, store, webcam.id, today - timedelta(hours=3), image(0.4, 21))
+    path = Path(store.url) / image_key(damaged)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-9])
     for number in range(10):
         at = today - timedelta(hours=1, minutes=number)
         session.add(
@@ -137,6 +144,7 @@ def test_a_cycle_tells_drift_of_scores_and_frames_and_coverage_in_its_summary_an
     assert (drift["drift"], drift["p_value"] < 0.02) == (True, True)
     frames = summary["input_drift"]
     assert (frames["known"], frames["n_reference"], frames["n_current"], frames["n_webcams"]) == (True, 5, 5, 1)
+    assert frames["unreadable"] == 2  # they judge nothing, so the cycle goes on without them
     assert 0.0 < frames["p_value"] <= 1.0
     assert frames["value"] == frames["features"][0]["value"] == 1.0
     assert [(row["outcome"], row["n"]) for row in covered["outcomes"]] == [("onnx", 30), ("unscored: timeout", 10)]

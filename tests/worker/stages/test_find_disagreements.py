@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from db.errors import Conflict
 from db.queries import disagreements, images, jobs, labels, models
 from db.tables import Disagreement, Job, ReviewSet, SnapshotAiInference, WebcamSnapshot
 from ml.images.decode import inspect
-from ml.images.store import FileStore
+from ml.images.store import FileStore, image_key
 from tests.builders import NOON, make_snapshot, make_webcam, put_into_split
-from tests.tiny_model import DARK, activate, picture, register_bundle
+from tests.tiny_model import DARK, YES, activate, picture, register_bundle
+from tests.worker.test_verified import flipped
 from worker.jobs import run_job
 from worker.queue import submit, version_to_ask
 
@@ -227,3 +229,23 @@ def test_an_unknown_version_ends_the_job_with_a_reason(frames: dict[str, int]) -
 def test_a_version_of_another_kind_is_refused(frames: dict[str, int]) -> None:
     with session_scope() as session, pytest.raises(Conflict, match="no gloom model is active"):
         version_to_ask(session, "gloom", None)
+
+
+def test_a_frame_whose_image_got_lost_or_damaged_is_left_out_though_its_fingerprint_is_in_the_cache(
+    frames: dict[str, int], first: Job, store: FileStore
+) -> None:
+    with session_scope() as session:
+        lost, damaged = (stored(session, store, picture(level)) for level in (33, 44))
+        unscored = register_bundle(session, store, YES).model_version
+    seen = _rows(_run(control=100))
+    assert {lost, damaged} <= set(seen)
+    with session_scope() as session:
+        hashes = [str(session.get_one(WebcamSnapshot, each).image_sha256) for each in (lost, damaged)]
+    store.delete_image(hashes[0])
+    with flipped(Path(store.url) / image_key(hashes[1])):
+        job = _run(model_version=unscored, control=100)
+    rows = _rows(job)
+    assert not {lost, damaged} & set(rows)
+    assert frames["agreed"] in rows
+    assert job.result is not None
+    assert job.result["counts"]["unreadable"] == 3
