@@ -30,6 +30,7 @@ from worker.queue import submit_training
 
 pytestmark = [
     pytest.mark.embedded,
+    pytest.mark.faults,
     pytest.mark.timeout(600),  # two minutes on a free core; a busy machine takes its time to start processes
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
