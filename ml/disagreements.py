@@ -8,7 +8,7 @@ does in general (see `ml.control`). Near-duplicates are one question. For the ce
 stands for those that it resembles; for chance a lot decides, as it must know nothing of people or model.
 
 A frame that is settled is not asked again, nor are its near-duplicates for what they disagree on. It comes back for a new
-reason only: its label is another one than when it was settled, or another version errs in the other direction. Chance
+reason only: its label is another one than after its answers, or another version errs in the other direction. Chance
 draws from settled frames too, or what is left to draw from would look better with every answer (docs/decisions/0013).
 
 Source of the ways: the plan for the web app's disagreement report; inclusion probabilities after Horvitz and Thompson

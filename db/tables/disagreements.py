@@ -93,4 +93,6 @@ class Disagreement(SQLModel, table=True):
     """The rater who settled it, or who dismissed it."""
     closed_at: Moment | None = time_column(nullable=True)
     closed_label: float | None = None
-    """The label after that; null where there was none. Of a frame that chance drew though it was closed before: as then."""
+    """The label after that and all later answers; null where there was none. Of a frame that chance drew though it was closed
+    before: as then.
+    """

@@ -66,13 +66,13 @@ class TestSettling:
         add_set(session, [snapshot])
         assert states(session, snapshot) == ["open"]
 
-    def test_a_second_answer_changes_nothing_of_the_first(self, session: Session) -> None:
+    def test_a_second_answer_changes_the_label_alone(self, session: Session) -> None:
         snapshot = make_snapshot(session)
         add_set(session, [snapshot])
         rate(session, snapshot, "ann", 2)
         rate(session, snapshot, "bob", 5)
         (only,) = found(session, snapshot)
-        assert (only.closed_by, only.closed_label) == ("ann", 2.0)
+        assert (only.closed_by, only.closed_label) == ("ann", 3.5)
 
     def test_a_rating_that_does_not_count_settles_nothing(self, session: Session) -> None:
         mallory, first, second = f"mallory-{random.random()}", make_snapshot(session), make_snapshot(session)
@@ -100,7 +100,49 @@ class TestSettling:
         rate(session, snapshot, "ann", 2)
         rate(session, snapshot, "bob", 3)
         labels.retract_rating(session, snapshot_id=snapshot.id, rater="ann")
+        (only,) = found(session, snapshot)
+        assert (only.state, only.closed_by, only.closed_label) == ("settled", "bob", 3.0)
+        labels.retract_rating(session, snapshot_id=snapshot.id, rater="bob")
+        assert states(session, snapshot) == ["open"]  # whose answer came first does not matter
+
+    def test_an_answer_from_before_the_set_is_taken_back_without_a_trace(self, session: Session) -> None:
+        snapshot = make_snapshot(session)
+        rate(session, snapshot, "ann", 2)
+        session.commit()
+        add_set(session, [snapshot])
+        session.commit()
+        rate(session, snapshot, "bob", 3)
+        labels.retract_rating(session, snapshot_id=snapshot.id, rater="ann")
         assert states(session, snapshot) == ["settled"]
+
+    def test_what_was_settled_before_its_set_was_made_waits_once_that_answer_is_taken_back(
+        self, session: Session
+    ) -> None:
+        snapshot = make_snapshot(session)
+        rate(session, snapshot, "ann", 2)
+        session.commit()
+        at = webcams.database_time(session)
+        add_set(session, [snapshot])
+        session.commit()
+        rate(session, snapshot, "bob", 3)
+        session.commit()
+        (before,) = found(session, snapshot)
+        assert before.closed_at is not None and before.closed_at > at
+        add_set(session, [snapshot], state="settled", closed_by="bob", closed_at=before.closed_at, closed_label=2.5)
+        session.commit()
+        labels.retract_rating(session, snapshot_id=snapshot.id, rater="ann")
+        assert states(session, snapshot) == ["settled", "settled"]
+        labels.retract_rating(session, snapshot_id=snapshot.id, rater="bob")
+        assert states(session, snapshot) == ["open", "open"]
+
+    def test_the_label_after_the_answers_follows_every_answer(self, session: Session) -> None:
+        snapshot = make_snapshot(session)
+        add_set(session, [snapshot])
+        session.commit()
+        for rater, rating, label in (("ann", 2, 2.0), ("bob", 3, 2.5), ("ann", 5, 4.0)):
+            rate(session, snapshot, rater, rating)
+            (only,) = found(session, snapshot)
+            assert (only.state, only.closed_by, only.closed_label) == ("settled", "ann", label)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_the_label_now_is_that_of_the_label_queries(self, session: Session, seed: int) -> None:
