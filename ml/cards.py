@@ -50,7 +50,8 @@ def data_card(
     Args:
         rows: all candidates, excluded ones too.
         votes: the raw verdicts behind kept rows; None where they are not known.
-        dataset: `id` and `as_of` of the dataset they were frozen as; None where that is not known.
+        dataset: `id` and `as_of` of the dataset they were frozen as, and `fresh` where the model was trained on another
+            one; None where that is not known.
 
     Raises:
         ReportError: Kept and excluded rows do not add up to the candidates.
@@ -218,8 +219,9 @@ def how_to_reproduce(card: Mapping[str, Any], data: Mapping[str, Any], method: s
             "command": f"afterglow reproduce {shlex.quote(version)}",
         }
     ]
-    dataset = (data["dataset"] or {}).get("id")
-    if dataset is not None:
+    known_as = data["dataset"] or {}
+    dataset, fresh = known_as.get("id"), bool(known_as.get("fresh"))
+    if dataset is not None and not fresh:
         chosen = " ".join(f"--set {shlex.quote(f'{key}={_yaml(value)}')}" for key, value in sorted(recipe.items()))
         steps.append({
             "what": f"Train on the same frozen rows, dataset {dataset}, with the same recipe: a new version.",
@@ -227,11 +229,11 @@ def how_to_reproduce(card: Mapping[str, Any], data: Mapping[str, Any], method: s
         })  # fmt: skip
     run = " --run RUN" if method == "kfold" else ""
     known = " --recipe RUN/recipe.json" if recipe else ""
+    again = "Measure this version again on the rows it was tested on, and write this report anew."
+    if fresh:
+        again = "Measure this version on the labels as they are then, less those it learned from: no longer quite these rows."
     steps += [
-        {
-            "what": "Measure this version again on the rows it was tested on, and write this report anew.",
-            "command": f"afterglow evaluate {shlex.quote(version)}",
-        },
+        {"what": again, "command": f"afterglow evaluate {shlex.quote(version)}{' --fresh' if fresh else ''}"},
         {
             "what": "The same without a database: from the bundle, the manifest with the sha256 of the data card and the run's "
             "files. Without --ratings the noise floor is not known, without --webcams there are no slices by place and sun.",

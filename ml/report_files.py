@@ -29,7 +29,8 @@ FRAME_LISTS = ("worst", "doubtful", "suspects")
 
 
 def read_dataset(path: Path | None) -> dict[str, Any] | None:
-    """Which dataset the rows were frozen as: a JSON file with `id` and `as_of`; None without a path.
+    """Which dataset the rows were frozen as: a JSON file with `id` and `as_of`, and `fresh` where it is not the one that the
+    model was trained on; None without a path.
 
     Raises:
         ManifestError: The file is missing or is no such object.
@@ -38,7 +39,7 @@ def read_dataset(path: Path | None) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {"id": int(content["id"]), "as_of": str(content["as_of"])}
+        return {"id": int(content["id"]), "as_of": str(content["as_of"]), "fresh": bool(content.get("fresh", False))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} does not say which dataset this is: {error!r}") from error
 

@@ -20,17 +20,21 @@ LOCAL_DAY = "to_char({moment} AT TIME ZONE 'UTC' + coalesce(webcam.lng, 0) / 15 
 def attempts_between(
     session: Session, kind: str, since: datetime, until: datetime
 ) -> dict[tuple[int | None, str], int]:
-    """(webcam, outcome) -> attempts to score, from `since` to before `until`; the outcome is the path, or why there is none."""
+    """(webcam, outcome) -> attempts to score, from `since` to before `until`; the outcome is the path, or why there is none.
+
+    Of a reason only the part before its first colon: what follows names one picture or moment.
+    """
     rows = session.execute(
         text(
             """
-            SELECT webcam_id, CASE path_taken WHEN 'unscored' THEN 'unscored: ' || reason ELSE path_taken END, count(*)
-            FROM scoring_events WHERE kind = :kind AND scored_at >= :since AND scored_at < :until GROUP BY 1, 2
+            SELECT webcam_id, count(*) AS number,
+              CASE path_taken WHEN 'unscored' THEN 'unscored: ' || split_part(reason, ':', 1) ELSE path_taken END AS outcome
+            FROM scoring_events WHERE kind = :kind AND scored_at >= :since AND scored_at < :until GROUP BY webcam_id, outcome
             """
         ),
         {"kind": kind, "since": since, "until": until},
     )
-    return {(webcam, outcome): number for webcam, outcome, number in rows}
+    return {(row.webcam_id, row.outcome): row.number for row in rows}
 
 
 def scores_between(session: Session, model_version: str, since: datetime, until: datetime) -> Sequence[Any]:

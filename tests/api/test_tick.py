@@ -273,6 +273,17 @@ class TestTheGate:
             0,
         ]
 
+    def test_a_new_webcam_that_is_named_twice_is_added_by_the_row_that_says_where_it_is(
+        self, api: httpx.Client, cameras: Cameras
+    ) -> None:
+        name = uuid.uuid4().hex
+        one = row(cameras.url("/named-twice", picture(255)), name)
+        bare = {key: value for key, value in one.items() if key != "title"}
+        for rows in ([one, bare], [bare, one]):
+            first, second = send(api, *rows)["webcams"]
+            assert (first["pathTaken"] == "unscored", first["error"]) == (False, None)
+            assert "stands in row 1" in second["error"]["detail"]
+
     def test_the_same_tick_at_the_same_moment_keeps_one_snapshot(self, api: httpx.Client, cameras: Cameras) -> None:
         one = row(cameras.url("/twice", picture(255)))
         with ThreadPoolExecutor(2) as both:

@@ -126,6 +126,12 @@ class TestHowToReproduce:
         assert "scale_low=null" in words
         assert "flip=true" in words
 
+    def test_rows_that_the_model_was_not_trained_on_are_not_named_as_those_to_train_on(self):
+        data = {"dataset": {"id": 11, "as_of": "x", "fresh": True}}
+        commands = [step["command"] for step in how_to_reproduce(self.CARD, data, "test")]
+        assert not any("--dataset" in command for command in commands)
+        assert "afterglow evaluate v1 --fresh" in commands
+
     def test_without_a_dataset_only_the_evaluation_can_be_told(self):
         commands = [step["command"] for step in how_to_reproduce(self.CARD, {"dataset": None}, "kfold")]
         assert not any("--dataset" in command for command in commands)

@@ -106,7 +106,7 @@ def measure(
     manifest.write_bytes(manifest_bytes(judged.rows))
     _write_webcams(directory / "webcams.csv", judged.rows)
     _write_ratings(directory / "ratings.csv", judged.rows, judged.dataset_id)
-    _write_dataset(directory / "dataset.json", judged.dataset_id)
+    _write_dataset(directory / "dataset.json", judged)
     if cycle is not None:
         (directory / "cycle.json").write_text(json.dumps(cycle), encoding="utf-8")
     out = directory / "report"
@@ -190,10 +190,11 @@ def _write_ratings(path: Path, rows: list[ManifestRow], dataset_id: int | None) 
     path.write_bytes(ratings_bytes(one for one in raw if one.snapshot_id in kept))
 
 
-def _write_dataset(path: Path, dataset_id: int | None) -> None:
+def _write_dataset(path: Path, judged: Judged) -> None:
     """Which dataset the rows were frozen as, for the data card; no file where there is none."""
-    if dataset_id is None:
+    if judged.dataset_id is None:
         return
     with session_scope() as session:
-        as_of = models.get_dataset(session, dataset_id).as_of
-    path.write_text(json.dumps({"id": dataset_id, "as_of": as_of.astimezone(UTC).isoformat()}), encoding="utf-8")
+        as_of = models.get_dataset(session, judged.dataset_id).as_of
+    facts = {"id": judged.dataset_id, "as_of": as_of.astimezone(UTC).isoformat(), "fresh": judged.fresh}
+    path.write_text(json.dumps(facts), encoding="utf-8")

@@ -1,4 +1,7 @@
-"""How the frames that were kept of late look beside those kept before: drift of what comes in, whatever a version says."""
+"""How the frames that were kept of late look beside those kept before: drift of what comes in.
+
+The gate of the version that serves chooses what is kept, so a promotion or another threshold moves these frames too.
+"""
 
 from __future__ import annotations
 

@@ -128,7 +128,10 @@ class _Tick:
 
     def _find_webcams(self, session: Session) -> None:
         """Name the webcam of each row, adding those that are new; refuse rows whose webcam is not known or named twice."""
-        rows = {each.row.webcam: each.row for each in self.results if each.row is not None}
+        rows: dict[int | tuple[str, str], TickRow] = {}  # of a webcam named twice the first row that says where it is
+        for each in self.results:
+            if each.row is not None and (each.row.webcam not in rows or not rows[each.row.webcam].facts):
+                rows[each.row.webcam] = each.row
         ids = [key for key in rows if isinstance(key, int)]
         known = scoring.find_webcams(session, ids, [key for key in rows if isinstance(key, tuple)])
         facts = {row.id: row for row in webcams.webcam_facts(session, sorted({each.id for each in known.values()}))}
