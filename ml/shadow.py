@@ -29,7 +29,7 @@ class ShadowedFrame:
     """Raw score in [0, 1]."""
     shadow: float
     label: float | None
-    """What people said; None where nobody did, or where one of both has learned from the frame."""
+    """What people said; None where nobody did, or where one of both has learned from the frame or from one like it."""
 
 
 def compare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlmodel import Session, col, select
@@ -16,6 +17,7 @@ class PairedScore:
 
     snapshot_id: int
     webcam_id: int
+    captured_at: datetime
     image_sha256: str
     active: float
     shadow: float
@@ -73,7 +75,7 @@ def paired_scores(session: Session, active: str, shadow: str) -> list[PairedScor
     rows = session.execute(
         text(
             """
-            SELECT one.id, one.webcam_id, one.image_sha256, old.raw_score AS active, new.raw_score AS shadow
+            SELECT one.id, one.webcam_id, one.captured_at, one.image_sha256, old.raw_score AS active, new.raw_score AS shadow
             FROM snapshot_ai_inferences AS old
             JOIN snapshot_ai_inferences AS new ON new.snapshot_id = old.snapshot_id AND new.model_version = :shadow
             JOIN webcam_snapshots AS one ON one.id = old.snapshot_id

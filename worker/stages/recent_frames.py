@@ -14,11 +14,10 @@ from typing import Any
 from db.engine import session_scope
 from db.queries.scored_windows import frames_between
 from ml.compare_frames import BEFORE, COLUMNS, LATE
-from ml.images.decode import ImageError
-from ml.images.fingerprints import fingerprints_of
-from ml.images.store import FileStore, StoreError
+from ml.images.store import FileStore
 from worker.jobs import JobContext
 from worker.places import feature_cache
+from worker.stages.readable import is_readable
 from worker.training_process import run_verb
 
 
@@ -41,19 +40,10 @@ def recent_frames(
         writer.writerow(COLUMNS)
         for window, since, until in ((BEFORE, start, middle), (LATE, middle, end)):
             for row in frames_between(session, since, until):
-                if _is_readable(store, row[-1]):
+                if is_readable(store, row[-1]):
                     writer.writerow((window, *row))
                 else:
                     unreadable += 1
     arguments = ["--frames", str(frames), "--store", store.url, "--cache", str(feature_cache())]
     found = run_verb(context, "ml.compare_frames", arguments, directory / "compare_frames.log", span)
     return found | {"unreadable": unreadable}
-
-
-def _is_readable(store: FileStore, sha256: str) -> bool:
-    try:
-        data = store.image(sha256)
-        fingerprints_of(lambda _: data, [sha256], feature_cache(), threads=0)  # decodes it, once ever
-    except (StoreError, ImageError):
-        return False
-    return True

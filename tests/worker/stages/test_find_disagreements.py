@@ -27,7 +27,7 @@ from worker.queue import submit, version_to_ask
 SIZES = {"largest": 2, "flips": 5, "band": 3, "control": 4}
 
 
-def _checkered(level: int, pattern: int) -> bytes:
+def checkered(level: int, pattern: int) -> bytes:
     """A picture of blocks whose mean is about `level`; of one pattern all are alike."""
     blocks = np.random.default_rng(pattern).permutation(np.repeat([-40, 40], 32)).reshape(8, 8)
     pixels = np.clip(level + blocks.repeat(8, axis=0).repeat(8, axis=1), 0, 255).astype(np.uint8)
@@ -86,8 +86,8 @@ def frames(database: str, store: FileStore) -> dict[str, int]:
             "learned": stored(session, store, picture(10)),
             "in test, rated 1": stored(session, store, picture(250)),
             "near the threshold": stored(session, store, picture(205)),
-            "first of two": stored(session, store, _checkered(100, 1), webcam_id=webcam.id, captured_at=NOON),
-            "second of two": stored(session, store, _checkered(104, 1), webcam_id=webcam.id,
+            "first of two": stored(session, store, checkered(100, 1), webcam_id=webcam.id, captured_at=NOON),
+            "second of two": stored(session, store, checkered(104, 1), webcam_id=webcam.id,
                                      captured_at=NOON + timedelta(minutes=1)),
         }  # fmt: skip
         for name, rating in (

@@ -16,6 +16,7 @@ from db.tables import Job, ModelVersion, SnapshotAiInference
 from ml.images.store import FileStore
 from tests.builders import NOON, make_snapshot, make_version, make_webcam
 from tests.tiny_model import BRIGHT, DARK, activate, picture, register_bundle
+from tests.worker.stages.test_find_disagreements import checkered, stored
 from worker.jobs import run_job
 from worker.places import bundle_cache
 from worker.schedule import submit_shadows
@@ -149,6 +150,38 @@ def test_people_are_asked_only_of_frames_that_neither_learned_from(
     people = _shadow(dark)["comparison"]["people"]
     assert people["n"] == 2
     assert {row["name"] for row in people["rows"]} >= {bright.model_version, dark.model_version}
+
+
+def test_people_are_not_asked_of_a_frame_that_resembles_one_that_was_learned_from(
+    versions: tuple[ModelVersion, ModelVersion], store: FileStore
+) -> None:
+    bright, dark = versions
+    before = _shadow(dark)["comparison"]["people"]["n"]
+    with session_scope() as session:
+        webcam = make_webcam(session)
+        at = {"webcam_id": webcam.id, "captured_at": NOON}
+        alike, other = (stored(session, store, checkered(100, pattern), **at) for pattern in (1, 2))
+        for each in (alike, other):
+            labels.rate_snapshot(session, snapshot_id=each, rater="ann", rating=4, is_sunset=True, label_source="test")
+        scoring.add_inferences(
+            session,
+            [{"snapshot_id": each, "model_version": bright.model_version, "raw_score": 0.4, "ai_rating": 2.0}
+             for each in (alike, other)],
+        )  # fmt: skip
+    assert _shadow(dark)["comparison"]["people"]["n"] == before + 2
+    with session_scope() as session:
+        at["captured_at"] = NOON + timedelta(minutes=1)
+        learned = stored(session, store, checkered(104, 1), **at)
+        sha256 = session.execute(
+            text("SELECT image_sha256 FROM webcam_snapshots WHERE id = :id"), {"id": learned}
+        ).scalar_one()
+        models.add_provenance(
+            session,
+            [{"training_run_id": bright.training_run_id, "snapshot_id": learned, "label_source": "x",
+              "label_value": 4.0, "split": "train", "image_sha256": sha256}],
+            [],
+        )  # fmt: skip
+    assert _shadow(dark)["comparison"]["people"]["n"] == before + 1
 
 
 def test_a_version_that_scored_along_is_shown_once_it_serves(
