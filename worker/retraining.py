@@ -97,8 +97,9 @@ class Cycle:
     job_id: int
     """Its first job."""
     state: str
-    """`running` while something is left to do; `promoted` or `not-promoted`; or how the link ended that broke the chain:
-    `failed`, `cancelled`, `dead`."""
+    """`running` while something is left to do; `promoted` or `not-promoted`; `nothing-new` where the version that serves was
+    trained on the same rows by the same recipe; or how the link ended that broke the chain: `failed`, `cancelled`, `dead`.
+    """
     progress: float
     """In [0, 1], over all its links."""
     model_version: str | None
@@ -131,10 +132,12 @@ def cycle_of(session: Session, job_id: int) -> Cycle:
     elif last.kind == STEPS[-1] and last.result is not None:
         state = "promoted" if last.result["promoted"] else "not-promoted"
         reason, verdict = last.result["reason"], last.result["verdict"]
+    elif "reason" in exported:
+        state, reason = "nothing-new", exported["reason"]
     return Cycle(
         job_id=job_id,
         state=state,
-        progress=(STEPS.index(last.kind) + last.progress) / len(STEPS),
+        progress=1.0 if state == "nothing-new" else (STEPS.index(last.kind) + last.progress) / len(STEPS),
         model_version=exported.get("model_version"),
         dataset_id=exported.get("dataset_id"),
         reason=reason,

@@ -24,7 +24,7 @@ class RetrainBody(Body):
     promote: Flag = True
     """Promote the version if the gate allows it; false leaves a candidate, with the gate's verdict."""
     force: Flag = False
-    """Promote it though the gate says no; the verdict is recorded all the same."""
+    """Train it though there is nothing new, and promote it though the gate says no; the verdict is recorded all the same."""
     notes: LongText | None = None
 
     @model_validator(mode="after")
@@ -41,8 +41,9 @@ class RetrainView(View):
 
     job_id: int
     """Its first job."""
-    state: Literal["running", "promoted", "not-promoted", "failed", "cancelled", "dead"]
-    """`running` while something is left to do. `failed`, `cancelled` and `dead`: how the job ended that broke the chain;
+    state: Literal["running", "promoted", "not-promoted", "nothing-new", "failed", "cancelled", "dead"]
+    """`running` while something is left to do. `nothing-new`: the version that serves was trained on the same rows by the same
+    recipe, so nothing was trained. `failed`, `cancelled` and `dead`: how the job ended that broke the chain;
     trying it again goes on from there."""
     progress: float
     """How far it is, in [0, 1], over all its jobs."""

@@ -27,7 +27,10 @@ def retrain(
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Promote if the gate allows it, or only hear its verdict.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Promote though the gate says no; recorded as such.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train though nothing is new, promote though the gate says no; recorded as such."),
+    ] = False,
     key: Annotated[
         str | None,
         typer.Option(help="Any text: the same command with it again follows the same cycle; default: a new one.", metavar="TEXT"),
@@ -40,7 +43,7 @@ def retrain(
     on the same rows, register, and promote if the gate allows it.
 
     It is a chain of jobs: a kill costs nothing that was done, `afterglow jobs retry JOB` goes on after a failure. Exit
-    code 3 when the gate says no; what it asked and found is printed, and kept.
+    code 3 when the gate says no, or when there is nothing new to learn; what it asked and found is printed, and kept.
 
     Examples:
     afterglow retrain
@@ -80,6 +83,8 @@ def retrain(
     if cycle.state in RETRIABLE_STATES:
         raise NotDone(str(cycle.reason))
     _print(cycle, as_json, stays=not promote)
+    if cycle.state == "nothing-new":
+        raise Conflict(str(cycle.reason))
     if promote and cycle.state == "not-promoted":  # as `afterglow promote` ends
         raise Conflict(str(cycle.reason))
 
@@ -110,6 +115,8 @@ def _print(cycle: Cycle, as_json: bool, *, stays: bool) -> None:
     }  # fmt: skip
     if as_json:
         print_json(facts)
+        return
+    if cycle.state == "nothing-new":
         return
     if cycle.verdict is None:
         console.print(f"retraining began with job {cycle.job_id}: watch it with `afterglow jobs watch {cycle.job_id}`")

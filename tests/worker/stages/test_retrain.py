@@ -66,6 +66,8 @@ class Two:
     """Two cycles: the first on most frames, the second after a review and with the rest."""
 
     first: Cycle
+    again: Cycle
+    """Asked for right after the first."""
     second: Cycle
     reviewed: int
     """A train row of the first that is rated again before the second."""
@@ -80,6 +82,7 @@ def two(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFactor
     two = Two()
     recipe = debug_recipe().model_dump(mode="json", exclude_unset=True)
     two.first = _retrain(Wish("rating", recipe, force=True, notes="first"))
+    two.again = _retrain(Wish("rating", {}, notes="again"))
     rows = _rows(two.first.dataset_id)
     two.reviewed = next(key for key, row in sorted(rows.items()) if row.split == "train" and row.label_value != 1.0)
     with session_scope() as session:
@@ -107,6 +110,16 @@ def test_a_cycle_is_one_chain_from_export_to_promotion(two: Two) -> None:
         activation = models.activations(session, "rating")[-1]
     assert (activation.model_version, activation.activated_by) == (two.first.model_version, "test")
     assert activation.verdict == two.first.verdict
+
+
+def test_the_same_rows_and_recipe_are_not_trained_a_second_time_and_the_reason_says_so(
+    two: Two, afterglow: Afterglow
+) -> None:
+    assert [job.kind for job in two.again.jobs] == [STEPS[0]]
+    assert (two.again.state, two.again.progress, two.again.model_version) == ("nothing-new", 1.0, None)
+    assert f"the very rows that {two.first.model_version} was trained on" in str(two.again.reason)
+    said = afterglow("retrain", "--no-wait", "--key", "again", "--notes", "again")
+    assert (said.code, "nothing new to learn" in said.err) == (3, True)
 
 
 def test_what_is_no_better_is_not_promoted_and_the_verdict_says_so_in_numbers(two: Two) -> None:
