@@ -91,6 +91,7 @@ def find_disagreements(
 
 
 def _print_found(result: dict[str, Any]) -> None:
+    from ml.disagreements import LARGEST
     from worker.cli.output import console, print_table
 
     counts = result["counts"]
@@ -103,6 +104,13 @@ def _print_found(result: dict[str, Any]) -> None:
         ("by which way", "there were", "chosen", "settled before"),
         [(reason, way["population"], way["chosen"], way["settled"]) for reason, way in counts["ways"].items()],
     )
+    if counts["ways"][LARGEST]["population"] == 0:
+        console.print(
+            "no frame has an answer of people that this version neither learned from nor is tested by, so none can be ranked "
+            f"by disagreement yet; `afterglow suspects {result['model_version']}` ranks those that it learned from, out of "
+            "fold",
+            markup=False,
+        )
     console.print(
         f"not asked: {counts['settled']} settled, {counts['near_duplicates']} near-duplicates, "
         f"{counts['unreadable']} whose image cannot be read"
