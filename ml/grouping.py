@@ -2,7 +2,7 @@
 
 First the stages: photos in the order of (time, stage, name), of which a run with strictly rising stages is a group. Then,
 of what is left, near-duplicates by perceptual hash, and then look-alikes by cosine of their embeddings. The same photos
-give the same groups in whatever order they come. Source: CONTRACTS 2.1.
+give the same groups in whatever order they come.
 
 Our decisions. A photo whose name says no time or no stage is in no run, but counts in the look-ahead. The look-ahead and
 the time gap are from one member to the next. One content under two names is one photo, with the name that comes first.

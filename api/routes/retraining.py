@@ -35,7 +35,7 @@ def start_retraining(
     if "weights" in body.recipe:
         check_remote_weights(recipe_of(session, body.kind, body.recipe).weights, f"afterglow retrain {body.kind}")
     wish = Wish(body.kind, body.recipe, body.promote, body.force, body.notes)
-    return submit_retraining(session, wish, by=f"key:{caller.name}", idempotency_key=idempotency_key)[0]
+    return submit_retraining(session, wish, by=caller.by, idempotency_key=idempotency_key)[0]
 
 
 @router.get("/{first_job_id}", response_model=RetrainView, dependencies=[require()], summary="One retrain cycle")

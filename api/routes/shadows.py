@@ -34,7 +34,7 @@ def let_shadow(model_version: VersionName, session: SessionDep, caller: Trainer)
     kind. Nothing of it is shown or answered. Answers with the job that scores what is there; the clock looks for new
     frames.
     """
-    return start_shadow(session, model_version, by=f"key:{caller.name}")
+    return start_shadow(session, model_version, by=caller.by)
 
 
 @router.get("", response_model=ShadowView, dependencies=[require()], summary="A version as a shadow")
@@ -48,7 +48,7 @@ def get_shadow(model_version: VersionName, session: SessionDep) -> dict[str, Any
 @router.delete("", response_model=ShadowView, summary="Let a version shadow no longer")
 def end_shadow(model_version: VersionName, session: SessionDep, caller: Trainer) -> dict[str, Any]:
     """Have a version shadow no longer. What it said stays. Repeating it changes nothing."""
-    stop_shadow(session, model_version, by=f"key:{caller.name}")
+    stop_shadow(session, model_version, by=caller.by)
     return _facts(session, model_version)
 
 

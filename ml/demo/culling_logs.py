@@ -2,7 +2,6 @@
 
 What each row holds is kept beside it, so that a test can compare what was refused, row by row and reason by reason. The
 paths in the logs lie under a directory that nobody has, as in logs that were written on another machine.
-Source: CONTRACTS 2.2.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class PhotoName:
 def read_photo_name(name: str) -> PhotoName:
     """Read a file name, with or without its directory; the extension does not count, nor whether letters are capital.
 
-    Source: CONTRACTS 2.1. A time that no calendar has (month 13) and a number that is no stage stay in `rest`.
+    A time that no calendar has (month 13) and a number that is no stage stay in `rest`.
     """
     stem = stem_of(PurePath(name).name)
     found = _SHAPE.fullmatch(stem)

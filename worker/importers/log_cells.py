@@ -1,6 +1,6 @@
 """Cells of the logs of choosing and cropping: lists, times, paths and boxes. What is broken is refused, never repaired.
 
-A refusal has a code for programs and a reason for people. Source of the rules: CONTRACTS 2.2.
+A refusal has a code for programs and a reason for people.
 """
 
 from __future__ import annotations

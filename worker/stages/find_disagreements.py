@@ -27,6 +27,7 @@ from ml.splits import Assignment
 from worker.jobs import Finish, JobContext
 from worker.places import bundle_cache, feature_cache, file_store
 from worker.queue import version_to_ask
+from worker.settings import ServingSettings
 from worker.stages.export_dataset import SALT
 from worker.stages.served import Served, load_served
 
@@ -70,7 +71,8 @@ def find_disagreements(
         closed = disagreements.closed_before(session, kind)
         drawn = disagreements.control_frames(session, version.model_version)
     prints, readable = _fingerprints(store, stored, lambda part, text: progress(0.5 * part, text))
-    served = load_served(version, store, bundle_cache())
+    threshold = ServingSettings().rating_threshold if judgement(kind).scores_snapshots else None
+    served = load_served(version, store, bundle_cache(), threshold)
     reading = Reading.of(served.scorer.bundle, served.scorer.judgement, served.policy)
     scores = _score_new(store, served, readable, lambda part, text: progress(0.5 + 0.45 * part, text))
     kept = [at for at, each in enumerate(readable) if each.raw_score is not None or each.snapshot_id in scores]

@@ -18,6 +18,7 @@ from worker.jobs import JobContext, JobFailed
 from worker.places import feature_cache
 from worker.stages.cache_images import cache_images
 from worker.stages.export_dataset import export_now
+from worker.stages.readable import is_readable
 from worker.verified import dataset_rows
 
 LEARNED_FROM, NEAR_LEARNED = "learned-from", "near-duplicate-of-learned"
@@ -53,7 +54,7 @@ def fresh_rows(context: JobContext, store: FileStore, versions: Sequence[ModelVe
     hashes, failed = cache_images(store, rows, lambda part, text: context.progress(0.05 + 0.15 * part, text))
     rows = with_hashes(drop_images(rows, failed), hashes)
     context.progress(0.2, "looking for frames that resemble what was learned from")
-    there = [frame for frame in learned if store.has_image(frame.image_sha256)]
+    there = [frame for frame in learned if is_readable(store, frame.image_sha256)]
     rows = _without_alike(store, _without_learned(rows, learned), there)
     if not any(row.split == "test" for row in rows):
         names = ", ".join(version.model_version for version in versions)
