@@ -160,6 +160,7 @@ class TestJobs:
         with session_scope() as session:
             again = jobs.find_retry(session, claim.job_id)
         assert again is not None
+        expect(page.locator(f"#job-{again.id}")).to_be_visible()  # the list has come anew
         page.keyboard.press("k")
         page.keyboard.press("k")
         expect(page.locator(f"#job-{again.id}")).to_be_focused()
