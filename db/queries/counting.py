@@ -22,3 +22,19 @@ COUNTS = f"""
     user_session_id NOT IN (SELECT rater FROM excluded WHERE rater IS NOT NULL) AND {import_counts("import_id")}
 """
 """The SQL condition that a rating counts: neither its rater nor its import is excluded."""
+
+
+def label_now(snapshot: str) -> str:
+    """The SQL of what people say of a snapshot (an SQL expression of its id) now, as the label queries have it: ratings
+    before a seed, most verdicts "not a sunset", a tie too, as 0; null where nobody has judged it. A query with the table
+    `excluded` may use it.
+    """
+    return f"""(
+    SELECT CASE
+        WHEN count(*) = 0 THEN (
+            SELECT initial_rating FROM webcam_snapshots WHERE id = {snapshot} AND {import_counts("import_id")}
+        )
+        WHEN 2 * count(*) FILTER (WHERE NOT is_sunset_verdict) >= count(*) THEN 0
+        ELSE round(avg(rating), 2)
+    END::float8 FROM webcam_snapshot_ratings WHERE snapshot_id = {snapshot} AND {COUNTS}
+)"""

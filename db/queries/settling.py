@@ -5,19 +5,11 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlmodel import Session
 
-from db.queries.counting import COUNTS, excluded_as_of, import_counts
+from db.queries import counting
+from db.queries.counting import COUNTS, excluded_as_of
 
 _EXCLUDED = f"""excluded AS ({excluded_as_of("'infinity'")})"""
-_LABEL_NOW = f"""(
-    SELECT CASE
-        WHEN count(*) = 0 THEN (
-            SELECT initial_rating FROM webcam_snapshots WHERE id = :id AND {import_counts("import_id")}
-        )
-        WHEN 2 * count(*) FILTER (WHERE NOT is_sunset_verdict) >= count(*) THEN 0
-        ELSE round(avg(rating), 2)
-    END::float8 FROM webcam_snapshot_ratings WHERE snapshot_id = :id AND {COUNTS}
-)"""
-"""The SQL of what people say of the snapshot `:id` now, as the label queries have it; null where nobody has judged it."""
+_LABEL_NOW = counting.label_now(":id")
 
 
 def label_now(session: Session, snapshot_id: int) -> float | None:

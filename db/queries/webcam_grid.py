@@ -8,6 +8,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlmodel import Session
 
+from db.queries.counting import excluded_as_of, label_now
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -28,8 +30,7 @@ class Sight:
     snapshot_rating: float | None
     """What a model said of the kept frame."""
     label: float | None
-    """What people said of it: their mean."""
-    num_verdicts: int
+    """What people say of it, as a dataset would have it: 0 is no sunset; null where nobody has judged it."""
     unscored_reason: str | None
     """Why the last attempt gave no score; null where it gave one, or there was none."""
     scored_at: datetime | None
@@ -65,14 +66,15 @@ def list_sights(
     """
     rows = session.execute(
         text(
-            """
+            f"""
+            WITH excluded AS ({excluded_as_of("'infinity'")})
             SELECT w.id, w.title, w.external_id, w.city, w.region, w.country, w.ai_rating, w.ai_model_version,
                    s.id AS snapshot_id, s.phase, s.captured_at, s.ai_rating AS snapshot_rating,
-                   s.calculated_rating AS label, coalesce(s.num_verdicts, 0) AS num_verdicts,
+                   s.label,
                    CASE e.path_taken WHEN 'unscored' THEN e.reason END AS unscored_reason, e.scored_at
             FROM webcams w
             LEFT JOIN LATERAL (
-                SELECT *, (SELECT count(*) FROM webcam_snapshot_ratings v WHERE v.snapshot_id = one.id) AS num_verdicts
+                SELECT *, {label_now("one.id")} AS label
                 FROM webcam_snapshots one WHERE one.webcam_id = w.id AND one.image_state = 'present'
                 ORDER BY one.captured_at DESC LIMIT 1) s ON true
             LEFT JOIN LATERAL (
@@ -82,9 +84,9 @@ def list_sights(
               AND (CAST(:phase AS text) IS NULL OR s.phase = :phase)
               AND (NOT :unscored OR e.path_taken = 'unscored')
               AND CASE CAST(:verdict AS text)
-                  WHEN 'good' THEN s.calculated_rating >= :good_from
-                  WHEN 'not-good' THEN s.num_verdicts > 0 AND coalesce(s.calculated_rating < :good_from, true)
-                  WHEN 'none' THEN s.num_verdicts = 0
+                  WHEN 'good' THEN s.label >= :good_from
+                  WHEN 'not-good' THEN s.label < :good_from
+                  WHEN 'none' THEN s.label IS NULL
                   ELSE true END
               AND (CAST(:cursor AS bigint) IS NULL OR w.id > :cursor)
             ORDER BY w.id LIMIT :limit

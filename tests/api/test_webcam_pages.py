@@ -29,8 +29,8 @@ def _shown(page: str) -> list[int]:
     return [int(each) for each in re.findall(r'id="webcam-(\d+)"', page)]
 
 
-def _rate(session: Session, snapshot: WebcamSnapshot, rating: int | None) -> None:
-    labels.rate_snapshot(session, snapshot_id=snapshot.id or 0, rater="ann", rating=rating, is_sunset=rating is not None,
+def _rate(session: Session, snapshot: WebcamSnapshot, rating: int | None, rater: str = "ann") -> None:
+    labels.rate_snapshot(session, snapshot_id=snapshot.id or 0, rater=rater, rating=rating, is_sunset=rating is not None,
                          label_source="human")  # fmt: skip
 
 
@@ -61,6 +61,11 @@ def webcams(database: str) -> dict[str, int]:
         for name, phase, rating in (("good", "sunset", 5), ("bad", "sunset", 2), ("night", "sunrise", None)):
             made[name] = make_webcam(session, region="Filters", country="Nowhere")
             _rate(session, make_snapshot(session, made[name], phase=phase), rating)
+        made["outvoted"] = make_webcam(session, region="Filters", country="Nowhere")
+        disputed = make_snapshot(session, made["outvoted"], phase="sunset")
+        _rate(session, disputed, 5)
+        for rater in ("ben", "cid"):
+            _rate(session, disputed, None, rater)
         made["new"] = make_webcam(session, region="Filters", country="Elsewhere")
         make_snapshot(session, made["new"], phase="sunrise")
         for name, paths in (("good", ("unscored", "onnx")), ("new", ("onnx", "unscored"))):
@@ -78,11 +83,11 @@ class TestFilters:
     @pytest.mark.parametrize(
         ("query", "expected"),
         [
-            ("", ["good", "bad", "night", "new"]),
-            ("&phase=sunset", ["good", "bad"]),
+            ("", ["good", "bad", "night", "outvoted", "new"]),
+            ("&phase=sunset", ["good", "bad", "outvoted"]),
             ("&phase=sunrise&verdict=", ["night", "new"]),
             ("&verdict=good", ["good"]),
-            ("&verdict=not-good", ["bad", "night"]),
+            ("&verdict=not-good", ["bad", "night", "outvoted"]),
             ("&verdict=none", ["new"]),
             ("&unscored=true", ["new"]),
             ("&verdict=good&phase=sunrise", []),
