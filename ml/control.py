@@ -13,7 +13,6 @@ import numpy as np
 
 from ml import report as reports
 from ml.disagreements import Frame, neighbours, untaught
-from ml.metrics import wilson
 from ml.readings import Reading
 
 
@@ -53,22 +52,11 @@ def control_estimate(
     errors = np.abs([reading.difference(label, raw) for _, label, raw in judged])
     targets = np.array([reading.judgement.target(label, reading.head) for _, label, _ in judged])
     flipped = np.array([reading.flips(label, raw) for _, label, raw in judged])
-    share, between = float(flipped.mean()), _interval(flipped.astype(np.float64), groups)
-    if share in (0.0, 1.0):  # a bootstrap of what never differs ends in a point
-        between = [float(end) for end in wilson(int(flipped.sum()), len(flipped))]
     return found | {
         "mean_absolute_error": {
-            "value": float(errors.mean()), "interval": _interval(errors, groups),
+            "value": float(errors.mean()), "interval": reports.mean_interval(errors, groups),
             "baseline": float(np.abs(targets - targets.mean()).mean()),
         },
-        "flips": {"n": int(flipped.sum()), "share": share, "interval": between},
+        "flips": {"n": int(flipped.sum()), "share": float(flipped.mean()),
+                  "interval": reports.share_interval(flipped, groups)},
     }  # fmt: skip
-
-
-def _interval(values: np.ndarray, groups: Sequence[str]) -> list[float] | None:
-    if len(values) == 1:
-        return None
-    means = [
-        weights @ values / weights.sum(axis=1) for weights in reports.draws(groups, reports.REPLICATES, reports.SEED)
-    ]
-    return reports.interval(np.concatenate(means))

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ml import plots
 from ml.plots import Line
-from ml.report import BASELINE, MODEL
+from ml.report import BASELINE, figures, headline_table, model_row
 from ml.report_page import environment
 
 MAX_VERSIONS = 4
@@ -33,24 +33,19 @@ def point_of(report: Mapping[str, Any]) -> dict[str, Any]:
         `metric`, `higher_is_better`, `subset`, `n`, `n_groups`, `value` and its 95 % `interval`, and of the best baseline
         on the same rows `baseline`: `name`, `value`, `interval`, or null. What is undefined is null.
     """
-    table, metric = report["subsets"][report["headline"]], report["primary"]["name"]
+    table, metric = headline_table(report), report["primary"]["name"]
     higher = bool(report["primary"].get("higher_is_better"))
     known = [row for row in table["rows"] if row["role"] == BASELINE and row["metrics"][metric] is not None]
     best = sorted(known, key=lambda row: row["metrics"][metric], reverse=higher)[:1]
-    model = next(row for row in table["rows"] if row["role"] == MODEL)
     return {
         "metric": metric,
         "higher_is_better": higher,
         "subset": report["headline"],
         "n": table["n"],
         "n_groups": table["n_groups"],
-        **_figures(model, metric),
-        "baseline": {"name": best[0]["name"], **_figures(best[0], metric)} if best else None,
+        **figures(model_row(table), metric),
+        "baseline": {"name": best[0]["name"], **figures(best[0], metric)} if best else None,
     }
-
-
-def _figures(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    return {"value": row["metrics"][metric], "interval": (row.get("intervals") or {}).get(metric)}
 
 
 def history_page(kind: str, points: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ml import metrics
 from ml.judgements.base import Judgement, MetricSpec
 from ml.splits import ENOUGH_GROUPS, ENOUGH_ROWS
 
@@ -74,6 +75,39 @@ def interval(values: np.ndarray) -> list[float] | None:
         return None
     low, high = np.percentile(defined, LEVEL)
     return [float(low), float(high)]
+
+
+def mean_interval(values: np.ndarray, group_ids: Sequence[str], replicates: int = REPLICATES) -> list[float] | None:
+    """The 95 % bootstrap interval by group of the mean of values, float (N,); None of a single one."""
+    if len(values) == 1:
+        return None
+    means = [weights @ values / weights.sum(axis=1) for weights in draws(group_ids, replicates, SEED)]
+    return interval(np.concatenate(means))
+
+
+def share_interval(passed: np.ndarray, group_ids: Sequence[str], replicates: int = REPLICATES) -> list[float] | None:
+    """The same of a share, from bool (N,); Wilson's where none or all pass, since a bootstrap of them ends in a point."""
+    number = int(passed.sum())
+    if number in (0, len(passed)):
+        return [float(end) for end in metrics.wilson(number, len(passed))]
+    return mean_interval(passed.astype(np.float64), group_ids, replicates)
+
+
+def headline_table(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of a report that is its headline."""
+    found: Mapping[str, Any] = report["subsets"][report["headline"]]
+    return found
+
+
+def model_row(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row of a table that is the evaluated model's."""
+    found: Mapping[str, Any] = next(row for row in content["rows"] if row["role"] == MODEL)
+    return found
+
+
+def figures(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """`value` and 95 % `interval` of one metric in a row; null where undefined."""
+    return {"value": row["metrics"][metric], "interval": (row.get("intervals") or {}).get(metric)}
 
 
 def table(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ml import report as reports
-from ml.metrics import wilson
 from ml.readings import Reading
 from ml.thresholds import passes
 
@@ -69,7 +68,7 @@ def compare(
         old, new = _scores(active, theirs), _scores(shadow, mine)
         found["difference"] = {
             "mean": float((new - old).mean()),
-            "interval": _interval(new - old, groups, replicates),
+            "interval": reports.mean_interval(new - old, groups, replicates),
             "mean_absolute": float(np.abs(new - old).mean()),
         }
         found["people"] = _people(shadow, active, new, old, frames, replicates)
@@ -78,13 +77,9 @@ def compare(
 
 def _flips(old: np.ndarray, new: np.ndarray, groups: Sequence[str], replicates: int) -> dict[str, Any]:
     flipped = old != new
-    num = int(flipped.sum())
-    between = _interval(flipped.astype(np.float64), groups, replicates)
-    if num in (0, len(flipped)):  # a bootstrap of what never differs ends in a point
-        low, high = wilson(num, len(flipped))
-        between = [float(low), float(high)]
     return {
-        "n": num, "share": num / len(flipped), "interval": between, "up": int((new & ~old).sum()),
+        "n": int(flipped.sum()), "share": float(flipped.mean()),
+        "interval": reports.share_interval(flipped, groups, replicates), "up": int((new & ~old).sum()),
         "down": int((old & ~new).sum()), "active_good": float(old.mean()), "shadow_good": float(new.mean()),
     }  # fmt: skip
 
@@ -115,8 +110,3 @@ def _scores(reading: Reading, outputs: Sequence[dict[str, float]]) -> np.ndarray
     return reading.judgement.scores(
         {name: np.array([each[name] for each in outputs]) for name in outputs[0]}, reading.head
     )
-
-
-def _interval(values: np.ndarray, groups: Sequence[str], replicates: int) -> list[float] | None:
-    means = [weights @ values / weights.sum(axis=1) for weights in reports.draws(groups, replicates, reports.SEED)]
-    return reports.interval(np.concatenate(means))

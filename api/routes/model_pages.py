@@ -18,6 +18,7 @@ from api.web.rendering import render
 from db.errors import Conflict
 from db.queries import evaluations, lineage, models, shadows
 from db.tables import ModelTrainingRun, ModelVersion
+from ml.report import figures, headline_table, model_row
 from worker.places import file_store
 from worker.stages.diff_runs import diff_two_runs
 from worker.stages.promote import judge_promotion, version_before
@@ -125,14 +126,9 @@ def _metrics(session: Session, base: str, other: str) -> list[dict[str, Any]]:
     if len({base, other} & heads.keys()) < 2:
         return []
     primary = heads[other].report["primary"]["name"]
-    own = [next(row for row in _headline_rows(heads[name]) if row["role"] == "model") for name in (base, other)]
+    own = [model_row(headline_table(heads[name].report)) for name in (base, other)]
     return [
-        {"name": name, "values": [(row["metrics"][name], (row.get("intervals") or {}).get(name)) for row in own]}
+        {"name": name, "values": [tuple(figures(row, name).values()) for row in own]}
         for name in sorted(own[0]["metrics"], key=lambda each: each != primary)
         if all(row["metrics"].get(name) is not None for row in own)
     ]
-
-
-def _headline_rows(head: evaluations.EvaluationHead) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = head.report["subsets"][head.report["headline"]]["rows"]
-    return found

@@ -13,6 +13,7 @@ from api.schemas.lineage import RunUseView
 from db.queries.evaluations import EvaluationHead
 from db.queries.lineage import RunUse
 from db.tables import Evaluation, ModelVersion
+from ml.report import figures, headline_table
 
 
 class ModelView(View):
@@ -130,7 +131,7 @@ def headline_of(evaluation: Evaluation | EvaluationHead | None) -> dict[str, Any
     if evaluation is None:
         return None
     report = evaluation.report
-    subset, metric = report["subsets"][report["headline"]], report["primary"]["name"]
+    subset, metric = headline_table(report), report["primary"]["name"]
     return {
         "evaluation_id": evaluation.id,
         "metric": metric,
@@ -139,14 +140,6 @@ def headline_of(evaluation: Evaluation | EvaluationHead | None) -> dict[str, Any
         "subset": report["headline"],
         "n": subset["n"],
         "n_groups": subset["n_groups"],
-        "rows": [
-            {
-                "name": row["name"],
-                "role": row["role"],
-                "value": row["metrics"][metric],
-                "interval": (row.get("intervals") or {}).get(metric),
-            }
-            for row in subset["rows"]
-        ],
+        "rows": [{"name": row["name"], "role": row["role"], **figures(row, metric)} for row in subset["rows"]],
         "comparisons": subset.get("comparisons", []),
     }

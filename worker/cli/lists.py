@@ -23,8 +23,10 @@ def list_models(kind: KindOption = None, limit: Limit = 50, before: Before = Non
     with running_services(), session_scope() as session:
         active, tainted = models.active_versions(session), lineage.tainted_versions(session)
         rows: list[dict[str, Any]] = []
-        for version in models.list_versions(session, kind=kind, cursor=before, limit=limit):
-            evaluation = evaluations.latest_evaluation(session, version.model_version)
+        versions = models.list_versions(session, kind=kind, cursor=before, limit=limit)
+        heads = evaluations.latest_heads(session, [version.model_version for version in versions])
+        for version in versions:
+            evaluation = heads.get(version.model_version)
             use = tainted.get(version.model_version)
             rows.append(
                 {
@@ -133,11 +135,11 @@ def _state_text(active: bool, tainted: dict[str, Any] | None) -> str:
 
 
 def _headline(report: dict[str, Any]) -> dict[str, Any]:
-    subset = report["subsets"][report["headline"]]
-    model = next(row for row in subset["rows"] if row["role"] == "model")
-    metric = report["primary"]["name"]
-    return {"metric": metric, "value": model["metrics"][metric], "interval": model["intervals"].get(metric),
-            "n": subset["n"], "n_groups": subset["n_groups"], "rows": report["headline"]}  # fmt: skip
+    from ml.report import figures, headline_table, model_row
+
+    table, metric = headline_table(report), report["primary"]["name"]
+    return {"metric": metric, **figures(model_row(table), metric), "n": table["n"], "n_groups": table["n_groups"],
+            "rows": report["headline"]}  # fmt: skip
 
 
 def _headline_text(headline: dict[str, Any] | None) -> str:
