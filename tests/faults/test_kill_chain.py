@@ -17,14 +17,13 @@ import pytest
 from db.embedded import EmbeddedPostgres
 from db.engine import session_scope
 from db.processes import is_alive, process_commands, wait_until_gone
-from tests.conftest import close_engines, environment, short_directory
+from tests.conftest import close_engines, environment
 from tests.faults.test_kill_each import SETTINGS
-from tests.faults.test_services import CHILDREN, Up
+from tests.faults.test_services import CHILDREN, Up, started_up
 from tests.worker.conftest import debug_recipe, write_generated_labels
-from worker.embedded import EmbeddedRedis
 from worker.importers.snapshots import import_snapshots
 from worker.places import file_store
-from worker.retraining import STEPS, Cycle, Wish, cycle_of, submit_retraining
+from worker.retraining import STEPS, RetrainCycle, RetrainRequest, cycle_of, submit_retraining
 
 pytestmark = [
     pytest.mark.embedded,
@@ -33,29 +32,20 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 PATIENCE_S = 150.0
-WISH = Wish("rating", debug_recipe(folds=2).model_dump(mode="json", exclude_unset=True), force=True)
+REQUEST = RetrainRequest("rating", debug_recipe(folds=2).model_dump(mode="json", exclude_unset=True), force=True)
 
 
 @pytest.fixture
 def up() -> Iterator[Up]:
-    with short_directory() as place, environment(AFTERGLOW_DATA_DIR=str(place), **SETTINGS):
-        up = Up(place)
-        try:
-            up.start()
-            yield up
-        finally:
-            close_engines()
-            if up.is_running():
-                up.end(signal.SIGTERM)
-            EmbeddedPostgres(place)._stop()
-            EmbeddedRedis(place)._stop()
+    with started_up(**SETTINGS) as up:
+        yield up
 
 
-def _retrain(up: Up) -> Cycle:
+def _retrain(up: Up) -> RetrainCycle:
     """Begin the cycle of the one key, or find it."""
     with environment(AFTERGLOW_DATA_DIR=str(up.data_dir), DATABASE_URL=EmbeddedPostgres(up.data_dir).url, **SETTINGS):
         with session_scope() as session:
-            job, _ = submit_retraining(session, WISH, by="test", idempotency_key="one")
+            job, _ = submit_retraining(session, REQUEST, by="test", idempotency_key="one")
             assert job.id is not None
             cycle = cycle_of(session, job.id)
         close_engines()

@@ -20,10 +20,9 @@ import pytest
 from db.embedded import EmbeddedPostgres
 from db.engine import session_scope
 from db.processes import is_alive, process_commands, wait_until_gone
-from tests.conftest import close_engines, environment, short_directory
-from tests.faults.test_services import CHILDREN, Up
+from tests.conftest import close_engines, environment
+from tests.faults.test_services import CHILDREN, Up, started_up
 from tests.worker.conftest import debug_recipe, write_generated_labels
-from worker.embedded import EmbeddedRedis
 from worker.importers.snapshots import import_snapshots
 from worker.places import file_store
 from worker.queue import submit_training
@@ -89,17 +88,8 @@ class Training:
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
-    with short_directory() as place, environment(AFTERGLOW_DATA_DIR=str(place), **SETTINGS):
-        up = Up(place)
-        try:
-            up.start()
-            yield up
-        finally:
-            close_engines()
-            if up.is_running():
-                up.end(signal.SIGTERM)
-            EmbeddedPostgres(place)._stop()
-            EmbeddedRedis(place)._stop()
+    with started_up(**SETTINGS) as up:
+        yield up
 
 
 def _start_training(up: Up) -> Training:

@@ -28,6 +28,7 @@ from db.embedded import EmbeddedPostgres, running_url
 from db.engine import make_engine
 from db.processes import is_alive, process_commands, wait_until_gone
 from db.shared_service import EmbeddedServiceError
+from tests.conftest import close_engines, environment, short_directory
 from tests.served import NotHere, find_postgres, free_port, version_of
 from worker.embedded import EmbeddedRedis
 from worker.queue import submit
@@ -142,6 +143,22 @@ class Up:
             return httpx.get(f"{self.url}/healthz", trust_env=False, timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
+
+
+@contextmanager
+def started_up(**settings: str) -> Iterator[Up]:
+    """An `up` on a short directory of its own with these settings, which this process has too; ended with all it started."""
+    with short_directory() as place, environment(AFTERGLOW_DATA_DIR=str(place), **settings):
+        up = Up(place)
+        try:
+            up.start()
+            yield up
+        finally:
+            close_engines()
+            if up.is_running():
+                up.end(signal.SIGTERM)
+            EmbeddedPostgres(place)._stop()
+            EmbeddedRedis(place)._stop()
 
 
 def is_child(pid: int, parent: int) -> bool:
