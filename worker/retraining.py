@@ -26,7 +26,7 @@ STEPS = ("retrain", "train", "export_onnx", "evaluate", "gate")
 
 
 @dataclass(frozen=True)
-class Wish:
+class RetrainRequest:
     """What is asked for."""
 
     kind: str
@@ -61,7 +61,12 @@ def recipe_of(session: Session, kind: str, changes: dict[str, Any]) -> Recipe:
 
 
 def submit_retraining(
-    session: Session, wish: Wish, *, by: str, idempotency_key: str | None = None, priority: int | None = None
+    session: Session,
+    request: RetrainRequest,
+    *,
+    by: str,
+    idempotency_key: str | None = None,
+    priority: int | None = None,
 ) -> tuple[Job, bool]:
     """Submit the first job of a cycle; a known key gives the cycle that it began. Returns it and whether it is new.
 
@@ -70,8 +75,8 @@ def submit_retraining(
         JudgementError: The kind has no such head.
         Conflict: The key began a cycle that asked for something else.
     """
-    recipe_of(session, wish.kind, wish.changes)
-    params = wish.to_params(by)
+    recipe_of(session, request.kind, request.changes)
+    params = request.to_params(by)
     job, is_new = submit(session, STEPS[0], params, idempotency_key=idempotency_key, priority=priority)
     if not is_new and {**job.params, "by": by} != params:
         raise Conflict(
@@ -83,15 +88,15 @@ def submit_retraining(
 
 def submit_gate(session: Session, evaluate_job_id: int, evaluation: Evaluation) -> None:
     """Submit the last job of a cycle after its evaluation; nothing where the evaluation is of no cycle."""
-    wish = first_job(session, evaluate_job_id)
-    if wish.kind == STEPS[0]:
-        asked = {key: wish.params[key] for key in ("promote", "force", "by")}
+    first = first_job(session, evaluate_job_id)
+    if first.kind == STEPS[0]:
+        asked = {key: first.params[key] for key in ("promote", "force", "by")}
         params = {"model_version": evaluation.model_version, "evaluation_id": evaluation.id, **asked}
         submit(session, STEPS[-1], params, parent_id=evaluate_job_id)
 
 
 @dataclass(frozen=True)
-class Cycle:
+class RetrainCycle:
     """How far a retrain cycle is, and how it ended."""
 
     job_id: int
@@ -113,7 +118,7 @@ class Cycle:
     """In the order of their submission, those that were tried again too."""
 
 
-def cycle_of(session: Session, job_id: int) -> Cycle:
+def cycle_of(session: Session, job_id: int) -> RetrainCycle:
     """The cycle that began with this job.
 
     Raises:
@@ -134,7 +139,7 @@ def cycle_of(session: Session, job_id: int) -> Cycle:
         reason, verdict = last.result["reason"], last.result["verdict"]
     elif "reason" in exported:
         state, reason = "nothing-new", exported["reason"]
-    return Cycle(
+    return RetrainCycle(
         job_id=job_id,
         state=state,
         progress=1.0 if state == "nothing-new" else (STEPS.index(last.kind) + last.progress) / len(STEPS),

@@ -12,7 +12,7 @@ from api.keyed_route import KeyedRoute
 from api.schemas.fields import Text
 from api.schemas.label_queue import QueueBody, QueueCountsView, QueueView
 from api.security import Caller, check_rater, require
-from db.queries.label_queue import Desk, QueueCounts, count_queue, lease_frames
+from db.queries.label_queue import QueueCounts, Seat, count_queue, lease_frames
 from db.tables.access import Scope
 from ml.judgements.rating_labels import GOOD_FROM
 from ml.readings import STARS_TO_BAND_END
@@ -30,8 +30,8 @@ def take_frames(body: QueueBody, session: SessionDep, caller: Annotated[Caller, 
     as before, then new ones. Nobody else is given them meanwhile. Asking again renews that.
     """
     check_rater(caller, body.rater)
-    desk = Desk(body.rater, body.seat, body.skipped)
-    frames = lease_frames(session, desk, kind=KIND, count=body.count, band=BAND)
+    seat = Seat(body.rater, body.seat, body.skipped)
+    frames = lease_frames(session, seat, kind=KIND, count=body.count, band=BAND)
     return {"frames": frames, **asdict(count_queue(session, body.rater))}
 
 

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from api.deps import SessionDep
 from api.keyed_route import KeyedRoute
 from api.security import Caller, require
-from api.web.attention import who_works, wishes
+from api.web.attention import notices, who_works
 from api.web.rendering import render
 from db.tables.access import Scope
 
@@ -32,7 +32,7 @@ class StaticAssets(StaticFiles):
 @router.get("/")
 def home(request: Request, session: SessionDep, caller: Annotated[Caller, require()]) -> Response:
     """What wants attention now."""
-    return render(request, "home.html.j2", wishes=wishes(session, caller.name), **who_works(session))
+    return render(request, "home.html.j2", notices=notices(session, caller.name), **who_works(session))
 
 
 @router.get("/label", dependencies=[require(Scope.RATE)])

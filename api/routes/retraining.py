@@ -16,7 +16,7 @@ from api.schemas.retraining import RetrainBody, RetrainView
 from api.security import Caller, require
 from db.tables import Job
 from db.tables.access import Scope
-from worker.retraining import Cycle, Wish, cycle_of, recipe_of, submit_retraining
+from worker.retraining import RetrainCycle, RetrainRequest, cycle_of, recipe_of, submit_retraining
 
 router = APIRouter(prefix="/v1/retrain", tags=["training runs"], route_class=KeyedRoute)
 
@@ -34,12 +34,12 @@ def start_retraining(
     """
     if "weights" in body.recipe:
         check_remote_weights(recipe_of(session, body.kind, body.recipe).weights, f"afterglow retrain {body.kind}")
-    wish = Wish(body.kind, body.recipe, body.promote, body.force, body.notes)
-    return submit_retraining(session, wish, by=caller.by, idempotency_key=idempotency_key)[0]
+    request = RetrainRequest(body.kind, body.recipe, body.promote, body.force, body.notes)
+    return submit_retraining(session, request, by=caller.by, idempotency_key=idempotency_key)[0]
 
 
 @router.get("/{first_job_id}", response_model=RetrainView, dependencies=[require()], summary="One retrain cycle")
-def get_retraining(first_job_id: Id, session: SessionDep) -> Cycle:
+def get_retraining(first_job_id: Id, session: SessionDep) -> RetrainCycle:
     """How far the cycle is that began with this job, and how it ended. Trying a job again that broke it goes on from there:
     `POST /v1/jobs/{id}/retry`.
     """

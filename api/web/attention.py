@@ -25,7 +25,7 @@ _REASONS = 3
 
 
 @dataclass(frozen=True)
-class Wish:
+class Notice:
     """One thing that wants attention."""
 
     title: str
@@ -45,7 +45,7 @@ def who_works(session: Session) -> dict[str, Any]:
     }
 
 
-def wishes(session: Session, rater: str) -> list[Wish]:
+def notices(session: Session, rater: str) -> list[Notice]:
     """All of them, what is broken first; `rater` is whose labels are counted."""
     found = [*_failed_jobs(session), *_labels(session, rater)]
     for kind in kinds():
@@ -58,7 +58,7 @@ def wishes(session: Session, rater: str) -> list[Wish]:
     return sorted(found, key=lambda each: not each.urgent)
 
 
-def _failed_jobs(session: Session) -> Iterator[Wish]:
+def _failed_jobs(session: Session) -> Iterator[Notice]:
     failed = jobs.recent_failures(session)
     if failed:
         told = "; ".join(f"{job.kind}: {job.reason or 'no reason was given'}" for job in failed[:_REASONS])
@@ -66,10 +66,10 @@ def _failed_jobs(session: Session) -> Iterator[Wish]:
         path = f"/jobs/{failed[0].id}" if len(failed) == 1 else "/jobs"
         if len(failed) > 1 and len(states) == 1:
             path += f"?state={failed[0].state}"
-        yield Wish(f"{counted(len(failed), 'job')} failed in the last week", told, path, "See why", urgent=True)
+        yield Notice(f"{counted(len(failed), 'job')} failed in the last week", told, path, "See why", urgent=True)
 
 
-def _labels(session: Session, rater: str) -> Iterator[Wish]:
+def _labels(session: Session, rater: str) -> Iterator[Notice]:
     counts = count_queue(session, rater)
     if counts.waiting:
         number = (
@@ -77,10 +77,12 @@ def _labels(session: Session, rater: str) -> Iterator[Wish]:
             if counts.waiting >= MANY
             else counted(counts.waiting, "frame has", "frames have")
         )
-        yield Wish(f"{number} no label", f"You have rated {counted(counts.rated, 'frame')} so far.", "/label", "Label")
+        yield Notice(
+            f"{number} no label", f"You have rated {counted(counts.rated, 'frame')} so far.", "/label", "Label"
+        )
 
 
-def _unscored(session: Session, kind: str) -> Iterator[Wish]:
+def _unscored(session: Session, kind: str) -> Iterator[Notice]:
     now = database_time(session)
     attempts = Counter[str]()
     for (_, outcome), number in attempts_between(session, kind, now - UNSCORED_WITHIN, now).items():
@@ -90,10 +92,10 @@ def _unscored(session: Session, kind: str) -> Iterator[Wish]:
     if missed:
         told = ", ".join(f"{name.removeprefix('unscored: ')} {n}" for name, n in list(reasons.items())[:_REASONS])
         title = f"{missed} of {counted(tried, f'{kind} score')} could not be given in the last 24 hours"
-        yield Wish(title, told, "/webcams?unscored=true", "See the webcams", urgent=True)
+        yield Notice(title, told, "/webcams?unscored=true", "See the webcams", urgent=True)
 
 
-def _drift(session: Session, kind: str) -> Iterator[Wish]:
+def _drift(session: Session, kind: str) -> Iterator[Notice]:
     for cycle in evaluations.list_cycles(session, kind=kind, limit=1):
         drift = cycle.summary.get("score_drift") or {}
         if drift.get("drift"):
@@ -102,29 +104,29 @@ def _drift(session: Session, kind: str) -> Iterator[Wish]:
                 f"{drift['n_current']} frames of the last week beside {drift['n_reference']} before it, "
                 f"{counted(drift['n_webcams'], 'webcam')}."
             )
-            yield Wish(f"Scores of the {kind} model drift", told, "/evaluations", "See the evaluations", urgent=True)
+            yield Notice(f"Scores of the {kind} model drift", told, "/evaluations", "See the evaluations", urgent=True)
 
 
-def _candidate(session: Session, kind: str) -> Iterator[Wish]:
+def _candidate(session: Session, kind: str) -> Iterator[Notice]:
     candidate = evaluations.cycle_versions(session, kind).get("candidate")
     if candidate is not None:
         verdict = judge_promotion(session, candidate.model_version)
         said = "The gate allows it" if verdict.allowed else "The gate says no"
         path = f"/models/{candidate.model_version}"
-        yield Wish(f"{candidate.model_version} waits for promotion", f"{said}: {verdict.sentence}.", path, "Decide")
+        yield Notice(f"{candidate.model_version} waits for promotion", f"{said}: {verdict.sentence}.", path, "Decide")
     elif models.active_version(session, kind) is None and models.list_versions(session, kind=kind, limit=1):
-        yield Wish(
+        yield Notice(
             f"No {kind} model serves", "There are versions, and none was promoted.", "/models", "Choose one", True
         )
 
 
-def _disagreements(session: Session, kind: str) -> Iterator[Wish]:
+def _disagreements(session: Session, kind: str) -> Iterator[Notice]:
     known = backlog(session, kind)
     if known.open:
         told = "People and the model are far apart there, or chance drew them. The label queue brings them."
-        yield Wish(f"{counted(known.open, 'frame')} of {kind} review sets wait for an answer", told,
+        yield Notice(f"{counted(known.open, 'frame')} of {kind} review sets wait for an answer", told,
                    "/disagreements", "Look through them")  # fmt: skip
     if known.settled:
         told = f"{known.model_version} has not learned from them: `afterglow retrain {kind}` makes a version that has."
-        yield Wish(f"{counted(known.settled, 'answer')} of review sets {'is' if known.settled == 1 else 'are'} new",
+        yield Notice(f"{counted(known.settled, 'answer')} of review sets {'is' if known.settled == 1 else 'are'} new",
                    told, "/models", "See the models")  # fmt: skip

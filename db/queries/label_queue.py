@@ -23,7 +23,7 @@ _DRAWN_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Desk:
+class Seat:
     """Who asks, and what must not be given."""
 
     rater: str
@@ -66,20 +66,20 @@ class QueueCounts:
 
 
 def lease_frames(
-    session: Session, desk: Desk, *, kind: str, count: int, band: tuple[float, float]
+    session: Session, seat: Seat, *, kind: str, count: int, band: tuple[float, float]
 ) -> list[QueuedFrame]:
     """Keep up to `count` frames for a rater: those kept already first, in their order, then new ones.
 
     New ones come by turns as `TURNS` has it: what waits in review sets of `kind`, what a model is unsure of, with an AI
     rating within `band`, and what is drawn from all that nobody has labelled. Where one sort runs out the others fill up.
     """
-    _extend(session, desk)
-    held = _held(session, desk)
+    _extend(session, seat)
+    held = _held(session, seat)
     if len(held) < count:
         # One after the other, or two who choose the same at once would both come away with less than they asked for.
         session.execute(text("SELECT pg_advisory_xact_lock(hashtext('label_leases'))"))
-        _add_leases(session, desk, _by_turns(session, desk, kind, count - len(held), band))
-        held = _held(session, desk)
+        _add_leases(session, seat, _by_turns(session, seat, kind, count - len(held), band))
+        held = _held(session, seat)
     return held[:count]
 
 
@@ -113,12 +113,12 @@ _OWN = """
         ORDER BY e.id DESC LIMIT 1
     ), '') <> 'rate'
 """
-"""Leases that are still to be judged at this desk. One that was rated stays until it expires, so that whoever takes the
+"""Leases that are still to be judged at this seat. One that was rated stays until it expires, so that whoever takes the
 rating back has the frame still."""
 
 
-def _extend(session: Session, desk: Desk) -> None:
-    until = {**desk.given, "time": LEASE_TIME}
+def _extend(session: Session, seat: Seat) -> None:
+    until = {**seat.given, "time": LEASE_TIME}
     session.execute(text(f"UPDATE label_leases l SET expires_at = now() + :time WHERE {_OWN}"), until)
     session.execute(
         text(
@@ -128,7 +128,7 @@ def _extend(session: Session, desk: Desk) -> None:
     )
 
 
-def _held(session: Session, desk: Desk) -> list[QueuedFrame]:
+def _held(session: Session, seat: Seat) -> list[QueuedFrame]:
     rows = session.execute(
         text(
             f"""
@@ -139,17 +139,17 @@ def _held(session: Session, desk: Desk) -> list[QueuedFrame]:
             WHERE {_OWN} ORDER BY l.id
             """
         ),
-        desk.given,
+        seat.given,
     )
     return [QueuedFrame(**row) for row in rows.mappings()]
 
 
-def _by_turns(session: Session, desk: Desk, kind: str, count: int, band: tuple[float, float]) -> dict[int, str]:
+def _by_turns(session: Session, seat: Seat, kind: str, count: int, band: tuple[float, float]) -> dict[int, str]:
     """Up to `count` free snapshots in the order in which they are to be shown, each with its reason."""
     waiting = {
-        "review": _find_open(session, desk, kind),
-        "unsure": _find_unsure(session, desk, count, band),
-        "random": _find_random(session, desk, count),
+        "review": _find_open(session, seat, kind),
+        "unsure": _find_unsure(session, seat, count, band),
+        "random": _find_random(session, seat, count),
     }
     chosen: dict[int, str] = {}
     while any(waiting.values()):
@@ -164,7 +164,7 @@ def _by_turns(session: Session, desk: Desk, kind: str, count: int, band: tuple[f
     return chosen
 
 
-def _add_leases(session: Session, desk: Desk, chosen: dict[int, str]) -> None:
+def _add_leases(session: Session, seat: Seat, chosen: dict[int, str]) -> None:
     session.execute(
         text(
             """
@@ -178,23 +178,23 @@ def _add_leases(session: Session, desk: Desk, chosen: dict[int, str]) -> None:
                 WHERE label_leases.expires_at <= now()
             """
         ),
-        {**desk.given, "time": LEASE_TIME, "ids": list(chosen), "reasons": list(chosen.values())},
+        {**seat.given, "time": LEASE_TIME, "ids": list(chosen), "reasons": list(chosen.values())},
     )
 
 
-def _find_open(session: Session, desk: Desk, kind: str) -> list[int]:
+def _find_open(session: Session, seat: Seat, kind: str) -> list[int]:
     """What waits in review sets and is free, the most urgent first."""
-    ids = [each.snapshot_id for each in open_frames(session, kind, rater=desk.rater, limit=MANY)]
+    ids = [each.snapshot_id for each in open_frames(session, kind, rater=seat.rater, limit=MANY)]
     free = session.execute(
-        text(f"SELECT s.id FROM webcam_snapshots s WHERE s.id = ANY(:ids) AND {_NOT_KEPT}"), {**desk.given, "ids": ids}
+        text(f"SELECT s.id FROM webcam_snapshots s WHERE s.id = ANY(:ids) AND {_NOT_KEPT}"), {**seat.given, "ids": ids}
     )
     allowed = {row.id for row in free}
     return [snapshot_id for snapshot_id in ids if snapshot_id in allowed]
 
 
-def _find_unsure(session: Session, desk: Desk, limit: int, band: tuple[float, float]) -> list[int]:
+def _find_unsure(session: Session, seat: Seat, limit: int, band: tuple[float, float]) -> list[int]:
     """The newest free frames whose AI rating lies in the band."""
-    given = {**desk.given, "limit": limit, "low": band[0], "high": band[1]}
+    given = {**seat.given, "limit": limit, "low": band[0], "high": band[1]}
     rows = session.execute(
         text(
             f"SELECT s.id FROM webcam_snapshots s WHERE s.ai_rating BETWEEN :low AND :high AND {_FREE} "
@@ -205,12 +205,12 @@ def _find_unsure(session: Session, desk: Desk, limit: int, band: tuple[float, fl
     return [row.id for row in rows]
 
 
-def _find_random(session: Session, desk: Desk, limit: int) -> list[int]:
+def _find_random(session: Session, seat: Seat, limit: int) -> list[int]:
     """Free frames drawn at random, each with the same chance.
 
     Numbers are drawn first and looked up, which needs no look at the whole table; what is not there is drawn in vain.
     """
-    given = {**desk.given, "limit": limit, "drawn": _DRAWN_AT_ONCE}
+    given = {**seat.given, "limit": limit, "drawn": _DRAWN_AT_ONCE}
     rows = session.execute(
         text(
             f"""

@@ -16,7 +16,7 @@ from tests.api.builders import evaluate, store_report
 from tests.builders import NOON, make_snapshot
 from tests.conftest import client_of
 from tests.tiny_model import BRIGHT, DARK, YES, activate, picture, register_bundle
-from worker.retraining import Wish, submit_retraining
+from worker.retraining import RetrainRequest, submit_retraining
 from worker.stages.export_dataset import export_dataset
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
@@ -42,7 +42,7 @@ def world(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFact
         run = models.find_run(session, bright.model_version)
         job, _ = jobs.add_job(session, "evaluate", {}, queue="train", max_attempts=1)
         assert job.id is not None
-        cycle, _ = submit_retraining(session, Wish("rating", {}), by="test")
+        cycle, _ = submit_retraining(session, RetrainRequest("rating", {}), by="test")
         jobs.cancel_job(session, job.id)  # a stream of a final job ends at once
         assert run is not None
         import_id = exclusions.begin_import(session, file_name="labels.csv", file_sha256="0" * 64, by="test")

@@ -27,7 +27,7 @@ def dispatcher(database: str) -> Any:
         yield
 
 
-def _wishes(client: httpx.Client) -> dict[str, str]:
+def _notices(client: httpx.Client) -> dict[str, str]:
     """Title -> all that stands with it, in the order of the page."""
     answer = client.get("/", headers=BROWSER)
     assert answer.status_code == 200, answer.text
@@ -48,19 +48,19 @@ def _evaluation(name: str, better: bool, **facts: Any) -> None:
 
 
 def test_with_nothing_to_do_the_page_says_so(client: httpx.Client) -> None:
-    assert _wishes(client) == {}
+    assert _notices(client) == {}
     assert "Nothing does just now." in client.get("/", headers=BROWSER).text
 
 
 def test_frames_without_a_label_are_counted_until_somebody_rates_them(client: httpx.Client, session: Session) -> None:
     made = make_snapshot(session)
     session.commit()
-    assert "You have rated 0 frames so far." in _wishes(client)["1 frame has no label"]
+    assert "You have rated 0 frames so far." in _notices(client)["1 frame has no label"]
     labels.rate_snapshot(
         session, snapshot_id=made.id or 0, rater="test-admin", rating=3, is_sunset=True, label_source="human"
     )
     session.commit()
-    assert _wishes(client) == {}
+    assert _notices(client) == {}
 
 
 def test_a_failed_job_is_told_with_its_reason_first_of_all(client: httpx.Client, session: Session) -> None:
@@ -69,7 +69,7 @@ def test_a_failed_job_is_told_with_its_reason_first_of_all(client: httpx.Client,
     claim = jobs.claim_job(session, job.id or 0, "w", 60)
     assert claim is not None and jobs.finish_job(session, claim, "failed", reason=f"no label {EVIL}")
     session.commit()
-    (title, rest), *others = _wishes(client).items()
+    (title, rest), *others = _notices(client).items()
     assert (title, rest.startswith("urgent ")) == ("1 job failed in the last week", True)
     assert "train: no label &lt;b onmouseover" in rest
     assert f'href="/jobs/{job.id}"' in rest
@@ -82,7 +82,7 @@ def test_of_several_failures_the_link_shows_all(client: httpx.Client, session: S
     claim = jobs.claim_job(session, job.id or 0, f"w{job.id}", 60)
     assert claim is not None and jobs.finish_job(session, claim, state, reason="why")
     session.commit()
-    title, rest = next(iter(_wishes(client).items()))
+    title, rest = next(iter(_notices(client).items()))
     assert title.endswith("jobs failed in the last week") and f'href="{path}"' in rest
 
 
@@ -93,7 +93,7 @@ def test_scores_that_could_not_be_given_today_are_told_with_their_reasons(
         session.add_all(ScoringEvent(kind="rating", path_taken="unscored", reason=reason) for _ in range(n))
     session.add(ScoringEvent(kind="rating", path_taken="unscored", reason="old", scored_at=NOON))
     session.commit()
-    rest = _wishes(client)["4 of 4 rating scores could not be given in the last 24 hours"]
+    rest = _notices(client)["4 of 4 rating scores could not be given in the last 24 hours"]
     assert "timeout 3, dead-url 1" in rest and "old" not in rest
     assert 'href="/webcams?unscored=true"' in rest
 
@@ -101,14 +101,14 @@ def test_scores_that_could_not_be_given_today_are_told_with_their_reasons(
 def test_a_version_that_was_never_promoted_waits_with_the_gates_word(client: httpx.Client, session: Session) -> None:
     first = make_version(session).model_version
     session.commit()
-    assert "No rating model serves" in _wishes(client)
+    assert "No rating model serves" in _notices(client)
     models.add_activation(
         session, kind="rating", model_version=first, action="promote", verdict={}, activated_by="test"
     )
     second = make_version(session).model_version
     session.commit()
-    assert "The gate says no:" in _wishes(client)[f"{second} waits for promotion"]
-    found = _wishes(client)
+    assert "The gate says no:" in _notices(client)[f"{second} waits for promotion"]
+    found = _notices(client)
     assert "No rating model serves" not in found and f"{first} waits for promotion" not in found
 
 
@@ -121,12 +121,12 @@ def test_frames_of_review_sets_wait_until_they_are_settled(client: httpx.Client,
     add_review_set(session, [row], kind="rating", model_version=version.model_version, seed=1, params={}, counts={},
                    as_of=NOON)  # fmt: skip
     session.commit()
-    assert "1 frame of rating review sets wait for an answer" in _wishes(client)
+    assert "1 frame of rating review sets wait for an answer" in _notices(client)
     labels.rate_snapshot(
         session, snapshot_id=snapshot.id or 0, rater="ann", rating=3, is_sunset=True, label_source="human"
     )
     session.commit()
-    found = _wishes(client)
+    found = _notices(client)
     assert "1 frame of rating review sets wait for an answer" not in found
     assert "afterglow retrain rating" in found["1 answer of review sets is new"]
 
@@ -140,7 +140,7 @@ def test_drift_of_the_newest_cycle_is_told_in_figures(client: httpx.Client, sess
     evaluations.add_cycle(session, kind="rating", job_id=job.id, dataset_id=dataset.id, manifest_sha256="0" * 64,
                           created_by="test", params={}, summary={"score_drift": drift})  # fmt: skip
     session.commit()
-    rest = _wishes(client)["Scores of the rating model drift"]
+    rest = _notices(client)["Scores of the rating model drift"]
     assert (
         "Index 0.41, by chance up to 0.12 (p 0.001): 300 frames of the last week beside 900 before it, 12 webcams"
         in rest

@@ -17,16 +17,16 @@ from ml.judgements.base import JudgementError
 from ml.training.recipe import RecipeError
 from tests.builders import make_version
 from worker.queue import retry_job, submit
-from worker.retraining import STEPS, Wish, cycle_of, recipe_of, submit_gate, submit_retraining
+from worker.retraining import STEPS, RetrainRequest, cycle_of, recipe_of, submit_gate, submit_retraining
 
-WISH = Wish("rating", {"epochs": 3})
+REQUEST = RetrainRequest("rating", {"epochs": 3})
 EVALUATION = Evaluation(
     id=3, model_version="v", kind="rating", manifest_sha256="0" * 64, method="test", artifact_key="k"
 )
 
 
-def _began(session: Session, wish: Wish = WISH, **facts: Any) -> int:
-    job, _ = submit_retraining(session, wish, by="test", **facts)
+def _began(session: Session, request: RetrainRequest = REQUEST, **facts: Any) -> int:
+    job, _ = submit_retraining(session, request, by="test", **facts)
     assert job.id is not None
     return job.id
 
@@ -44,9 +44,9 @@ def _then(session: Session, kind: str, parent_id: int, **params: Any) -> int:
     return job.id
 
 
-def _up_to_evaluation(session: Session, wish: Wish = WISH) -> tuple[int, int]:
+def _up_to_evaluation(session: Session, request: RetrainRequest = REQUEST) -> tuple[int, int]:
     """A cycle whose evaluation runs: its first job, and the evaluation."""
-    first = last = _began(session, wish)
+    first = last = _began(session, request)
     for kind in STEPS[1:4]:
         facts = {"model_version": "v", "dataset_id": 7} if last == first else {}
         last = _then(session, kind, _end(session, last, result=facts))
@@ -56,7 +56,7 @@ def _up_to_evaluation(session: Session, wish: Wish = WISH) -> tuple[int, int]:
 def test_a_key_begins_one_cycle_however_many_ask_at_once(database: str) -> None:
     def ask(number: int) -> tuple[int | None, bool]:
         with session_scope() as session:
-            job, is_new = submit_retraining(session, WISH, by=f"key:{number}", idempotency_key="once")
+            job, is_new = submit_retraining(session, REQUEST, by=f"key:{number}", idempotency_key="once")
             return job.id, is_new
 
     with ThreadPoolExecutor(4) as pool:
@@ -66,9 +66,14 @@ def test_a_key_begins_one_cycle_however_many_ask_at_once(database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Wish("rating", {"epochs": 4}), Wish("rating", {"epochs": 3}, promote=False), Wish("rating", {})]
+    "other",
+    [
+        RetrainRequest("rating", {"epochs": 4}),
+        RetrainRequest("rating", {"epochs": 3}, promote=False),
+        RetrainRequest("rating", {}),
+    ],
 )
-def test_a_key_that_began_another_cycle_is_refused(session: Session, other: Wish) -> None:
+def test_a_key_that_began_another_cycle_is_refused(session: Session, other: RetrainRequest) -> None:
     key = f"{other}"
     _began(session, idempotency_key=key)
     with pytest.raises(Conflict, match="another body"):
@@ -83,7 +88,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_submitted(
 ) -> None:
     before = jobs.count_jobs(session)
     with pytest.raises(error):
-        submit_retraining(session, Wish("rating", changes), by="test")
+        submit_retraining(session, RetrainRequest("rating", changes), by="test")
     assert jobs.count_jobs(session) == before
 
 
@@ -99,7 +104,7 @@ def test_the_recipe_is_that_of_the_version_that_serves_with_what_differs_from_it
 
 
 def test_only_an_evaluation_of_a_cycle_is_followed_by_the_gate(session: Session) -> None:
-    first, evaluation = _up_to_evaluation(session, Wish("rating", {}, force=True))
+    first, evaluation = _up_to_evaluation(session, RetrainRequest("rating", {}, force=True))
     alone, _ = submit(session, "evaluate", {"model_version": "v"})
     assert alone.id is not None
     for job_id in (evaluation, alone.id):

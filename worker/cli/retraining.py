@@ -11,7 +11,7 @@ from worker.cli.options import Assignments, Json, complete_kinds
 
 if TYPE_CHECKING:
     from worker.cli.weights import WeightsFile
-    from worker.retraining import Cycle
+    from worker.retraining import RetrainCycle
 
 
 def retrain(
@@ -59,7 +59,7 @@ def retrain(
     from worker.cli.training import chosen_recipe
     from worker.cli.weights import store_weights
     from worker.queue import COMMAND_PRIORITY
-    from worker.retraining import Wish, cycle_of, submit_retraining
+    from worker.retraining import RetrainRequest, cycle_of, submit_retraining
     from worker.services import running_services
 
     if force and not promote:
@@ -70,7 +70,7 @@ def retrain(
             chosen["weights"] = store_weights(weights)
         with session_scope() as session:
             job, is_new = submit_retraining(
-                session, Wish(kind, chosen, promote, force, notes), by=f"cli:{getpass.getuser()}", idempotency_key=key,
+                session, RetrainRequest(kind, chosen, promote, force, notes), by=f"cli:{getpass.getuser()}", idempotency_key=key,
                 priority=COMMAND_PRIORITY if wait else None,
             )  # fmt: skip
         assert job.id is not None
@@ -103,7 +103,7 @@ def _follow(job_id: int, runs_here: bool, weights: WeightsFile | None) -> None:
         raise JobEndedBadly(weights.with_own_name(reason) if weights else reason) from error
 
 
-def _print(cycle: Cycle, as_json: bool, *, stays: bool) -> None:
+def _print(cycle: RetrainCycle, as_json: bool, *, stays: bool) -> None:
     from worker.cli.data import count_lines
     from worker.cli.models import print_checks
     from worker.cli.output import console, print_json, remarks

@@ -19,7 +19,7 @@ from worker.stages.export_dataset import export_dataset
 
 
 def run(context: JobContext) -> Finish:
-    """The job `retrain`: parameters as `worker.retraining.Wish` has them.
+    """The job `retrain`: parameters as `worker.retraining.RetrainRequest` has them.
 
     The dataset, the training run and the run's job are one transaction: none of them without the others.
     """

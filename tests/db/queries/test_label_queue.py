@@ -12,12 +12,12 @@ from sqlmodel import Session
 from db.engine import session_scope
 from db.errors import Conflict
 from db.queries import disagreements, labels
-from db.queries.label_queue import LEASE_TIME, Desk, QueuedFrame, count_queue, lease_frames
+from db.queries.label_queue import LEASE_TIME, QueuedFrame, Seat, count_queue, lease_frames
 from db.tables import RatingEvent, WebcamSnapshot
 from tests.builders import NOON, make_snapshot, make_version
 
 BAND = (3.7, 4.3)
-ANN, BEN = Desk("ann", "a"), Desk("ben", "b")
+ANN, BEN = Seat("ann", "a"), Seat("ben", "b")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_asking_again_gives_the_same_in_the_same_order_and_renews_them(session: 
 
 def test_two_raters_and_two_pages_of_one_are_given_different_frames(session: Session, frames: list[int]) -> None:
     given = [
-        ids(lease_frames(session, desk, count=4, kind="rating", band=BAND)) for desk in (ANN, BEN, Desk("ann", "other"))
+        ids(lease_frames(session, seat, count=4, kind="rating", band=BAND)) for seat in (ANN, BEN, Seat("ann", "other"))
     ]
     assert sorted(each for some in given for each in some) == frames
 
@@ -93,7 +93,7 @@ def test_what_is_put_off_is_not_given_again_here_nor_to_others_while_it_is_kept(
     session: Session, frames: list[int]
 ) -> None:
     first = ids(lease_frames(session, ANN, count=3, kind="rating", band=BAND))[0]
-    skipping = Desk("ann", "a", skipped=[first])
+    skipping = Seat("ann", "a", skipped=[first])
     assert first not in ids(lease_frames(session, skipping, count=50, kind="rating", band=BAND))
     assert first not in ids(lease_frames(session, BEN, count=50, kind="rating", band=BAND))
     expire(session)
@@ -123,7 +123,7 @@ def test_raters_who_ask_at_the_same_time_are_given_different_frames(session: Ses
         with session_scope() as own:
             own.execute(text("SELECT 1"))
             barrier.wait()
-            given[rater] = ids(lease_frames(own, Desk(rater, "s"), count=2, kind="rating", band=BAND))
+            given[rater] = ids(lease_frames(own, Seat(rater, "s"), count=2, kind="rating", band=BAND))
 
     threads = [threading.Thread(target=ask, args=(f"rater{number}",)) for number in range(6)]
     for thread in threads:

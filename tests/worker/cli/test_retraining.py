@@ -9,7 +9,7 @@ from db.queries import jobs
 from tests.worker.cli.conftest import Afterglow
 from worker.cli.follow import JobEndedBadly, follow
 from worker.queue import retry_job, submit
-from worker.retraining import STEPS, Wish, submit_retraining
+from worker.retraining import STEPS, RetrainRequest, submit_retraining
 
 
 def _ended(job_id: int | None, state: str = "succeeded", reason: str | None = None) -> int:
@@ -24,7 +24,7 @@ def _ended(job_id: int | None, state: str = "succeeded", reason: str | None = No
 def _broken_chain(key: str) -> tuple[int, int]:
     """A cycle whose training failed: its first job and the training."""
     with session_scope() as session:
-        first, _ = submit_retraining(session, Wish("rating", {}), by="test", idempotency_key=key)
+        first, _ = submit_retraining(session, RetrainRequest("rating", {}), by="test", idempotency_key=key)
         training, _ = submit(session, "train", {}, parent_id=first.id)
     return _ended(first.id), _ended(training.id, "failed", "no label is left.")
 

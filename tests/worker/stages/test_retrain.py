@@ -17,7 +17,7 @@ from tests.worker.cli.conftest import Afterglow, afterglow
 from tests.worker.conftest import debug_recipe, write_generated_labels
 from worker.importers.snapshots import import_snapshots
 from worker.jobs import run_job
-from worker.retraining import STEPS, Cycle, Wish, cycle_of, submit_retraining
+from worker.retraining import STEPS, RetrainCycle, RetrainRequest, cycle_of, submit_retraining
 from worker.stages.train import run_manifest
 
 __all__ = ["afterglow"]
@@ -35,10 +35,10 @@ def _run(job_id: int | None) -> Job:
         return jobs.get_job(session, job_id)
 
 
-def _retrain(wish: Wish) -> Cycle:
+def _retrain(request: RetrainRequest) -> RetrainCycle:
     """Run a cycle to its end, job by job as workers would. Its key is its notes."""
     with session_scope() as session:
-        first, _ = submit_retraining(session, wish, by="test", idempotency_key=wish.notes)
+        first, _ = submit_retraining(session, request, by="test", idempotency_key=request.notes)
     waiting = [first.id]
     while waiting:
         job = _run(waiting.pop())
@@ -65,10 +65,10 @@ def _import(path: Path, lines: list[str], store: FileStore) -> None:
 class Two:
     """Two cycles: the first on most frames, the second after a review and with the rest."""
 
-    first: Cycle
-    again: Cycle
+    first: RetrainCycle
+    again: RetrainCycle
     """Asked for right after the first."""
-    second: Cycle
+    second: RetrainCycle
     reviewed: int
     """A train row of the first that is rated again before the second."""
 
@@ -81,19 +81,19 @@ def two(database: str, store: FileStore, tmp_path_factory: pytest.TempPathFactor
     _import(folder / "first.csv", [head, *lines[:NUM_FIRST]], store)
     two = Two()
     recipe = debug_recipe().model_dump(mode="json", exclude_unset=True)
-    two.first = _retrain(Wish("rating", recipe, force=True, notes="first"))
-    two.again = _retrain(Wish("rating", {}, notes="again"))
+    two.first = _retrain(RetrainRequest("rating", recipe, force=True, notes="first"))
+    two.again = _retrain(RetrainRequest("rating", {}, notes="again"))
     rows = _rows(two.first.dataset_id)
     two.reviewed = next(key for key, row in sorted(rows.items()) if row.split == "train" and row.label_value != 1.0)
     with session_scope() as session:
         labels.rate_snapshot(session, snapshot_id=two.reviewed, rater="bob", rating=1, is_sunset=True, label_source="t")
     _import(folder / "second.csv", [head, *lines[NUM_FIRST:]], store)
     # One that has learned nothing: the gate refuses it beside the first.
-    two.second = _retrain(Wish("rating", NOTHING_LEARNED, notes="second"))
+    two.second = _retrain(RetrainRequest("rating", NOTHING_LEARNED, notes="second"))
     return two
 
 
-def _facts(cycle: Cycle) -> tuple[ModelTrainingRun, Evaluation]:
+def _facts(cycle: RetrainCycle) -> tuple[ModelTrainingRun, Evaluation]:
     with session_scope() as session:
         run = models.find_run(session, str(cycle.model_version))
         evaluation = evaluations.latest_evaluation(session, str(cycle.model_version))
