@@ -60,7 +60,7 @@ def fresh_rows(context: JobContext, store: FileStore, versions: Sequence[ModelVe
         names = ", ".join(version.model_version for version in versions)
         raise JobFailed(
             f"no test row is left to evaluate {names} on: label more snapshots "
-            f"({len(rows)} candidates, none of them in the test split and unknown to what is evaluated)"
+            f"({len(rows)} rows, none of them in the test split and unknown to what is evaluated)"
         )
     return FreshRows(rows, dataset.id, len(learned), len(learned) - len(there))
 
@@ -78,10 +78,10 @@ def _without_learned(rows: Sequence[ManifestRow], learned: Sequence[LearnedFrame
 def _without_alike(store: FileStore, rows: list[ManifestRow], learned: Sequence[LearnedFrame]) -> list[ManifestRow]:
     """Test rows that resemble a learned frame go; then rows that baselines learn from and that resemble a test row."""
     tested = [place for place, row in enumerate(rows) if row.split == "test"]
-    candidates = [rows[place] for place in tested]
-    hashes = [str(row.image_sha256) for row in candidates] + [frame.image_sha256 for frame in learned]
-    near = near_others(candidates, learned, fingerprints_of(store.image, hashes, feature_cache()))
+    judging = [rows[place] for place in tested]
+    hashes = [str(row.image_sha256) for row in judging] + [frame.image_sha256 for frame in learned]
+    near = near_others(judging, learned, fingerprints_of(store.image, hashes, feature_cache()))
     for at in near:
-        rows[tested[at]] = candidates[at].excluded(NEAR_LEARNED)
+        rows[tested[at]] = judging[at].excluded(NEAR_LEARNED)
     kept = [str(row.image_sha256) for row in rows if row.split is not None]
     return without_near_duplicates(rows, fingerprints_of(store.image, kept, feature_cache()))[0]
